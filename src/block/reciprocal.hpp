@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Division of an offset by a block size without a division, with the test for a remainder for free.
+//
+// With m = ceil(2^64 / d) = (2^64 + e) / d, 0 <= e < d, and n = q d + r:   n m = q 2^64 + (q e + r m).
+// As long as q e < m and q e + (d - 1) m < 2^64, the high half is q, and the low half is below m exactly when r = 0. Offsets stay below a
+// chunk, so q e < n <= 2^31 and m >= 2^64 / 2^31: both hold. (D. Lemire, O. Kaser, N. Kurz, "Faster remainder by direct computation", 2019.)
+// tests/block/reciprocal_test.cpp tries every offset of every size class.
+#pragma once
+
+#include <cstdint>
+
+namespace mpmm {
+
+class Reciprocal {
+  public:
+    constexpr Reciprocal() = default;
+
+    struct Result {
+        std::uint64_t quotient;
+        bool exact;
+    };
+
+#ifdef __SIZEOF_INT128__
+    constexpr explicit Reciprocal(std::uint64_t divisor) : factor_(~std::uint64_t{0} / divisor + 1) {}
+
+    [[gnu::always_inline]] constexpr Result divide(std::uint64_t offset) const {
+        const auto product = static_cast<unsigned __int128>(offset) * factor_;
+        return {static_cast<std::uint64_t>(product >> 64), static_cast<std::uint64_t>(product) < factor_};
+    }
+
+  private:
+    std::uint64_t factor_ = 0;
+#else
+    // Without a 64 x 64 bit product: a 32-bit division, offsets and sizes being below a chunk.
+    constexpr explicit Reciprocal(std::uint64_t divisor) : divisor_(static_cast<std::uint32_t>(divisor)) {}
+
+    constexpr Result divide(std::uint64_t offset) const {
+        const auto small = static_cast<std::uint32_t>(offset);
+        const std::uint32_t quotient = small / divisor_;
+        return {quotient, quotient * divisor_ == small};
+    }
+
+  private:
+    std::uint32_t divisor_ = 1;
+#endif
+};
+
+}  // namespace mpmm

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// The chunk map of 64-bit machines: a digital tree (trie) of three levels over the bits of the chunk number.
+//
+//      address  | root bits | 8 bits | 8 bits | offset in chunk |
+//                   |            |        |
+//               root (static) → Mid[256] → Leaf[256] → entry
+//
+// An entry is a pointer-sized value of Entries; Entries::none() stands for "not ours". A missing Mid is a null root slot; a missing Leaf is
+// the shared leaf of none() entries, so a look-up tests one pointer only.
+//
+// Readers take no lock and always finish in three loads. Nodes are never freed, so a reader cannot meet a dead one. Writers store entries
+// with release, and readers load with acquire: who finds an entry sees the descriptor behind it. Creating a node takes the lock; entries of
+// one chunk have one writer at a time, because a chunk has one owner.
+#pragma once
+
+#include "persistent/persistent.hpp"
+#include "platform/lock.hpp"
+
+#include <utility>
+
+namespace mpmm {
+
+template <class G, class Entries, unsigned AddressBits = 48>
+class DigitalTree {
+  public:
+    using Entry = typename Entries::Entry;
+
+    constexpr explicit DigitalTree(Persistent<G>& memory) : memory_(memory) {}
+
+    /// The entry of the chunk `address` lies in, for any bit pattern whatever.
+    [[gnu::always_inline]] Entry find(const void* address) const {
+        const std::uintptr_t number = reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift;
+        if (number >= chunk_count) [[unlikely]]
+            return Entries::none();
+        const Mid* const mid = root_[number >> (mid_bits + leaf_bits)].load(acquire);
+        if (mid == nullptr) [[unlikely]]
+            return Entries::none();
+        const Leaf* const leaf = mid->leaves[(number >> leaf_bits) % mid_size].load(acquire);
+        return leaf->entries[number % leaf_size].load(acquire);
+    }
+
+    /// Makes room for `count` chunks from `address` on, so that set() cannot fail. False when out of memory or beyond the address bits.
+    bool reserve(const void* address, std::size_t count) {
+        const std::uintptr_t first = reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift;
+        if (first >= chunk_count || count > chunk_count - first) return false;
+        for (std::uintptr_t number = first; number < first + count; number = (number / leaf_size + 1) * leaf_size)
+            if (!reserve_leaf(number)) return false;
+        return true;
+    }
+
+    /// Changes the entry of one chunk that reserve() made room for.
+    void set(const void* address, Entry entry) {
+        const std::uintptr_t number = reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift;
+        Mid* const mid = root_[number >> (mid_bits + leaf_bits)].load(acquire);
+        mid->leaves[(number >> leaf_bits) % mid_size].load(acquire)->entries[number % leaf_size].store(entry, release);
+    }
+
+    /// Calls visit(chunk address, entry) for every entry that is not none().
+    template <class Visit>
+    void for_each(Visit visit) const {
+        for (std::uintptr_t number = 0; number < chunk_count; number += leaf_size) {
+            const Mid* const mid = root_[number >> (mid_bits + leaf_bits)].load(acquire);
+            if (mid == nullptr) {
+                number += (mid_size - 1) * leaf_size;
+                continue;
+            }
+            const Leaf* const leaf = mid->leaves[(number >> leaf_bits) % mid_size].load(acquire);
+            if (leaf == &none_leaf_) continue;
+            for (std::uintptr_t i = 0; i < leaf_size; ++i)
+                if (const Entry entry = leaf->entries[i].load(acquire); entry != Entries::none())
+                    visit(reinterpret_cast<std::byte*>((number + i) << G::chunk_shift), entry);
+        }
+    }
+
+    Mutex& lock() { return lock_; }
+
+  private:
+    static constexpr unsigned leaf_bits = 8, mid_bits = 8;
+    static constexpr std::uintptr_t leaf_size = 1u << leaf_bits, mid_size = 1u << mid_bits;
+    static constexpr std::uintptr_t chunk_count = std::uintptr_t{1} << (AddressBits - G::chunk_shift);
+    static constexpr std::uintptr_t root_size = chunk_count / leaf_size / mid_size;
+    static_assert(root_size >= 1);
+
+    struct Leaf {
+        Atomic<Entry> entries[leaf_size];
+        constexpr Leaf() : Leaf(std::make_index_sequence<leaf_size>{}) {}
+        template <std::size_t... I>
+        constexpr explicit Leaf(std::index_sequence<I...>) : entries{((void)I, Entries::none())...} {}
+    };
+    static inline constinit Leaf none_leaf_;
+    struct Mid {
+        Atomic<Leaf*> leaves[mid_size];
+        Mid() : Mid(std::make_index_sequence<mid_size>{}) {}
+        template <std::size_t... I>
+        explicit Mid(std::index_sequence<I...>) : leaves{((void)I, &none_leaf_)...} {}
+    };
+
+    [[gnu::noinline]] bool reserve_leaf(std::uintptr_t number) {
+        Atomic<Mid*>& slot = root_[number >> (mid_bits + leaf_bits)];
+        const Guard guard(lock_);
+        Mid* mid = slot.load(relaxed);
+        if (mid == nullptr) {
+            mid = memory_.template create<Mid>();
+            if (mid == nullptr) return false;
+            slot.store(mid, release);
+        }
+        Atomic<Leaf*>& place = mid->leaves[(number >> leaf_bits) % mid_size];
+        if (place.load(relaxed) != &none_leaf_) return true;
+        Leaf* const leaf = memory_.template create<Leaf>();
+        if (leaf == nullptr) return false;
+        place.store(leaf, release);
+        return true;
+    }
+
+    Persistent<G>& memory_;
+    Mutex lock_;
+    Atomic<Mid*> root_[root_size]{};
+};
+
+}  // namespace mpmm

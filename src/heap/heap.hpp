@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// The heap: what the APIs call. One per Config type, static, usable before main and after it, without a constructor or destructor.
+//
+// malloc and free are a few instructions on the current thread's cache; everything else is out of line. A thread gets its cache at its
+// first slow path and gives it up at its end; what it does after that (destructors that run late) goes through one shared cache under a
+// lock. Out of memory is nullptr, after unused memory was given back and the request tried again; errno is the API's business.
+#pragma once
+
+#include "heap/config.hpp"
+#include "mpmm/mpmm.h"
+#include "platform/thread.hpp"
+#include "tcache/cache_registry.hpp"
+
+namespace mpmm {
+
+template <class C>
+class Heap {
+  public:
+    using G = typename C::Geometry;
+    using Classes = SizeClasses<G>;
+    using Cache = ThreadCache<C>;
+    using Block = BlockAllocator<C>;
+
+    [[gnu::always_inline]] static void* malloc(std::size_t size) {
+        if (size <= Classes::direct_max) [[likely]] {
+            if (void* const block = current()->direct_bin(size).take(); block != nullptr) [[likely]]
+                return block;
+        }
+        return malloc_slow(size);
+    }
+    [[gnu::always_inline]] static void free(void* address) {
+        const auto [tenant, intrusive] = shared.locate(address);
+        if (intrusive ? current()->free_own(tenant, address, true) : current()->free_own(tenant, address, false)) [[likely]]
+            return;
+        free_slow(tenant, address);
+    }
+
+    /// The first `size` bytes are zero.
+    static void* zalloc(std::size_t size);
+    /// `alignment` is a power of two.
+    static void* aligned(std::size_t alignment, std::size_t size, bool zero);
+    /// Moves or resizes; `block` is not null and `size` may be 0. nullptr leaves `block` as it was. `moved_ok` false: only in place.
+    static void* realloc(void* block, std::size_t size, bool moved_ok);
+    /// 0 for what is no live block's start.
+    static std::size_t usable_size(const void* block);
+    static std::size_t round_size(std::size_t size);
+    static void* tcache_malloc(std::size_t size);
+    static void* large_malloc(std::size_t size);
+
+    /// The calling thread's cache, made when it has none; nullptr when it cannot have one.
+    static Cache* own_cache();
+    static void release_cache();
+    static void flush();
+    static std::size_t purge();
+    static bool trim(std::size_t keep);
+
+    // heap/inspect.inl
+    static void stats(mpmm_stats& out);
+    static int walk(mpmm_walk_callback callback, void* context);
+    static mpmm_address_info describe(const void* address);
+    static std::size_t verify();
+
+    /// Fork handlers; prepare takes every lock.
+    static void before_fork();
+    static void after_fork_parent();
+    static void after_fork_child();
+
+    static inline constinit Shared<C> shared{};
+
+  private:
+    using Slot = ThreadSlot<Cache>;
+
+    [[gnu::always_inline]] static Cache* current() { return Slot::current; }
+    [[gnu::noinline]] static void* malloc_slow(std::size_t size);
+    [[gnu::noinline]] static void free_slow(Tenant* tenant, void* address);
+    static void* malloc_class(unsigned index, bool& clean);
+    static void* malloc_late(unsigned index);
+    static void* malloc_large(std::size_t size, std::size_t alignment, bool zero);
+    static void free_large(Run& run, void* address);
+    [[gnu::cold]] static void report_unknown(Tenant* tenant, const void* address);
+    /// Gives back what nobody uses, for a request that failed.
+    [[gnu::cold]] static void reclaim();
+    static void maintain(Cache* cache);
+    static void thread_exit(void* cache);
+    /// The block allocator `address` is a live block's start in, with the block's index; reports otherwise.
+    static Block* live_block(Tenant* tenant, const void* address);
+    static bool zero_when_clean() { return shared.backend.fresh_is_zero() && shared.backend.purged_is_zero(); }
+
+    static inline constinit CacheRegistry<C> registry_{};
+    static inline constinit Mutex late_lock_{};
+    static inline constinit Cache* late_cache_ = nullptr;
+};
+
+}  // namespace mpmm
+
+#include "heap/heap.inl"
+#include "heap/inspect.inl"

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "platform/os.hpp"
+#include "verify/options.hpp"
+
+#include <cstring>
+
+namespace mpmm {
+
+// ---- caches and threads ----
+
+template <class C>
+auto Heap<C>::own_cache() -> Cache* {
+    Cache* cache = current();
+    if (!cache->is_empty_cache()) return cache;
+    if (Slot::exited) return nullptr;
+    options::load_environment();
+    cache = registry_.acquire(shared);
+    if (cache == nullptr) return nullptr;
+    Slot::current = cache;
+    if (!thread::at_exit(&Heap::thread_exit, cache)) {
+        // No hook: a cache would be lost with the thread. It works through the late cache instead.
+        Slot::exited = true;
+        release_cache();
+        return nullptr;
+    }
+    return cache;
+}
+
+template <class C>
+void Heap<C>::release_cache() {
+    Cache* const cache = current();
+    if (cache->is_empty_cache()) return;
+    thread::cancel_at_exit();
+    Slot::current = Cache::empty();
+    cache->retire_cache();
+    registry_.put_back(cache);
+}
+
+template <class C>
+void Heap<C>::thread_exit(void*) {
+    Slot::exited = true;
+    release_cache();
+}
+
+template <class C>
+void Heap<C>::maintain(Cache* cache) {
+    C::Verify::template slow_path<Heap>();
+    if (cache != nullptr) cache->rearm();
+    if (options::get(options::purge) == 0) return;
+    const std::uint64_t now = os::now_ms(), delay = options::get(options::purge_delay_ms), half = delay / 2;
+    if (cache != nullptr && now >= cache->next_purge) {
+        if (cache->next_purge != 0) cache->purge(delay == 0);
+        cache->next_purge = now + half;
+    }
+    std::uint64_t due = shared.next_purge.load(relaxed);
+    if (now >= due && shared.next_purge.compare_exchange_strong(due, now + half, relaxed, relaxed)) shared.purge(now, delay);
+}
+
+// ---- allocation ----
+
+template <class C>
+void* Heap<C>::malloc_slow(std::size_t size) {
+    if (size <= Classes::max_size) {
+        const unsigned index = Classes::of(size);
+        if (size > Classes::direct_max)
+            if (void* const block = current()->bin(index).take(); block != nullptr) return block;
+        bool clean = false;
+        return malloc_class(index, clean);
+    }
+    return malloc_large(size, 1, false);
+}
+
+template <class C>
+void* Heap<C>::malloc_class(unsigned index, bool& clean) {
+    Cache* const cache = own_cache();
+    if (cache == nullptr) return malloc_late(index);
+    if (cache->tick()) maintain(cache);
+    void* block = cache->allocate_slow(index);
+    if (block == nullptr) [[unlikely]] {
+        reclaim();
+        block = cache->allocate_slow(index);
+    }
+    clean = cache->last_was_clean();
+    return block;
+}
+
+/// For threads past their end, or without a cache: one cache for all of them. Its blocks are freed like those of any other thread.
+template <class C>
+void* Heap<C>::malloc_late(unsigned index) {
+    const Guard guard(late_lock_);
+    if (late_cache_ == nullptr) late_cache_ = registry_.acquire(shared);
+    if (late_cache_ == nullptr) return nullptr;
+    if (void* const block = late_cache_->bin(index).take(); block != nullptr) return block;
+    return late_cache_->allocate_slow(index);
+}
+
+template <class C>
+void* Heap<C>::malloc_large(std::size_t size, std::size_t alignment, bool zero) {
+    options::load_environment();
+    void* block = shared.large.allocate(size, alignment, zero);
+    if (block == nullptr && size <= PTRDIFF_MAX) [[unlikely]] {
+        reclaim();
+        block = shared.large.allocate(size, alignment, zero);
+    }
+    maintain(current()->is_empty_cache() ? nullptr : current());
+    return block;
+}
+
+template <class C>
+void Heap<C>::reclaim() {
+    if (Cache* const cache = current(); !cache->is_empty_cache()) cache->purge(true);
+    shared.purge(os::now_ms(), 0);
+    shared.large.trim(0);
+}
+
+template <class C>
+void* Heap<C>::zalloc(std::size_t size) {
+    if (size > Classes::max_size) return malloc_large(size, 1, true);
+    const unsigned index = Classes::of(size);
+    if (Shared<C>::shapes[index].checked()) {
+        bool clean = false;
+        void* const block = malloc_class(index, clean);
+        if (block != nullptr && !(clean && zero_when_clean())) std::memset(block, 0, size);
+        return block;
+    }
+    void* const block = malloc(size);
+    if (block != nullptr) std::memset(block, 0, size);
+    return block;
+}
+
+template <class C>
+void* Heap<C>::aligned(std::size_t alignment, std::size_t size, bool zero) {
+    if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX / 2) return nullptr;
+    const std::size_t least = size > alignment ? size : alignment;
+    if (least <= Classes::max_size) {
+        // Blocks lie at multiples of their size in a slot that is aligned to more than that.
+        for (unsigned index = Classes::of(least); index < Classes::count; ++index) {
+            const std::size_t class_size = Classes::size_of(index);
+            if (class_size % alignment == 0) return zero ? zalloc(class_size) : malloc(class_size);
+        }
+    }
+    return malloc_large(least, alignment, zero);
+}
+
+template <class C>
+void* Heap<C>::tcache_malloc(std::size_t size) {
+    Cache* const cache = own_cache();
+    if (cache == nullptr || size > Classes::max_size) return nullptr;
+    const unsigned index = Classes::of(size);
+    if (void* const block = cache->bin(index).take(); block != nullptr) return block;
+    return cache->allocate_slow(index, false);
+}
+
+template <class C>
+void* Heap<C>::large_malloc(std::size_t size) {
+    return size > PTRDIFF_MAX ? nullptr : malloc_large(size, 1, false);
+}
+
+// ---- free ----
+
+template <class C>
+void Heap<C>::free_slow(Tenant* tenant, void* address) {
+    if (address == nullptr) return;
+    switch (tenant->owner().state()) {
+        case OwnerState::large_used:
+        case OwnerState::large_free: free_large(*static_cast<Run*>(tenant), address); return;
+        case OwnerState::foreign:
+        case OwnerState::unused: report_unknown(tenant, address); return;
+        default: break;
+    }
+    // A thread that only frees gets a cache too, for the buffer that combines its frees.
+    Cache* const cache = own_cache();
+    (cache != nullptr ? cache : Cache::empty())->free_slow(*static_cast<Block*>(tenant), address);
+    if (cache != nullptr && cache->tick()) maintain(cache);
+}
+
+template <class C>
+void Heap<C>::free_large(Run& run, void* address) {
+    shared.large.free(run, address);
+    maintain(current()->is_empty_cache() ? nullptr : current());
+}
+
+template <class C>
+void Heap<C>::report_unknown(Tenant* tenant, const void* address) {
+    bool was_block = false;
+    if (tenant->owner().state() == OwnerState::foreign) {
+        was_block = shared.large.freed_lately(address);
+    } else if (auto& block = *static_cast<Block*>(tenant); block.base != nullptr && block.size != 0) {
+        // The block allocator's last life: its slot was given back because all its blocks were free.
+        was_block = block.find(address).exact;
+    }
+    report::user_error(was_block ? report::Kind::double_free : report::Kind::invalid_free, address);
+}
+
+// ---- realloc, sizes ----
+
+template <class C>
+auto Heap<C>::live_block(Tenant* tenant, const void* address) -> Block* {
+    const OwnerState state = tenant->owner().state();
+    if (state == OwnerState::foreign || state == OwnerState::unused) {
+        report_unknown(tenant, address);
+        return nullptr;
+    }
+    auto* const block = static_cast<Block*>(tenant);
+    const auto [index, exact] = block->find(address);
+    if (!exact) {
+        report::user_error(report::Kind::invalid_free, address);
+        return nullptr;
+    }
+    const std::uint64_t bit = std::uint64_t{1} << (index % 64);
+    if (((block->free_word(index / 64) | block->remote_map[index / 64].load(relaxed)) & bit) != 0) {
+        report::user_error(report::Kind::double_free, address);
+        return nullptr;
+    }
+    return block;
+}
+
+template <class C>
+void* Heap<C>::realloc(void* address, std::size_t size, bool moved_ok) {
+    if (size > PTRDIFF_MAX) return nullptr;
+    const auto place = shared.locate(address);
+    const OwnerState state = place.tenant->owner().state();
+    std::size_t usable = 0;
+    if (state == OwnerState::large_used || state == OwnerState::large_free) {
+        auto& run = *static_cast<Run*>(place.tenant);
+        if (state == OwnerState::large_free || address != run.extent.base) {
+            report::user_error(state == OwnerState::large_free ? report::Kind::double_free : report::Kind::invalid_free, address);
+            return nullptr;
+        }
+        usable = run.size;
+        if ((size > Classes::max_size || !moved_ok) && shared.large.resize(run, size)) return address;
+        if (!moved_ok) return nullptr;
+        if (size > usable)
+            if (void* const moved = shared.large.grow_by_moving(run, size); moved != nullptr) return moved;
+    } else {
+        Block* const block = live_block(place.tenant, address);
+        if (block == nullptr) return nullptr;
+        usable = block->size;
+        // Shrinking keeps the block until half of it is unused; then a smaller one is worth the copy.
+        if (size <= usable && (!moved_ok || size > usable / 2 || usable <= 32)) return address;
+        if (!moved_ok) return nullptr;
+    }
+    void* const moved = malloc(size);
+    if (moved == nullptr) return nullptr;
+    std::memcpy(moved, address, size < usable ? size : usable);
+    free(address);
+    return moved;
+}
+
+template <class C>
+std::size_t Heap<C>::usable_size(const void* address) {
+    if (address == nullptr) return 0;
+    const mpmm_address_info info = describe(address);
+    return info.kind == MPMM_ADDRESS_LIVE && info.offset == 0 ? info.usable_size : 0;
+}
+
+template <class C>
+std::size_t Heap<C>::round_size(std::size_t size) {
+    if (size > PTRDIFF_MAX) return 0;
+    return size <= Classes::max_size ? Classes::size_of(Classes::of(size)) : align_up(size, G::page);
+}
+
+// ---- memory back ----
+
+template <class C>
+void Heap<C>::flush() {
+    if (Cache* const cache = current(); !cache->is_empty_cache()) cache->flush();
+}
+
+template <class C>
+std::size_t Heap<C>::purge() {
+    std::size_t purged = 0;
+    if (Cache* const cache = current(); !cache->is_empty_cache()) purged += cache->purge(true);
+    {
+        const Guard guard(late_lock_);
+        if (late_cache_ != nullptr) purged += late_cache_->purge(true);
+    }
+    return purged + shared.purge(os::now_ms(), 0);
+}
+
+template <class C>
+bool Heap<C>::trim(std::size_t keep) {
+    const std::size_t purged = purge();
+    return shared.large.trim(keep) + purged != 0;
+}
+
+// ---- fork ----
+
+template <class C>
+void Heap<C>::before_fork() {
+    registry_.lock().lock();
+    // The late cache is used under its lock, orphans are taken under theirs from there on: see the lock order in tcache/shared.hpp.
+    late_lock_.lock();
+    shared.for_each_lock([](Mutex& lock) { lock.lock(); });
+}
+
+template <class C>
+void Heap<C>::after_fork_parent() {
+    shared.for_each_lock([](Mutex& lock) { lock.unlock(); });
+    late_lock_.unlock();
+    registry_.lock().unlock();
+}
+
+template <class C>
+void Heap<C>::after_fork_child() {
+    shared.for_each_lock([](Mutex& lock) { lock.reset_after_fork(); });
+    late_lock_.reset_after_fork();
+    registry_.lock().reset_after_fork();
+    Cache* const own = current();
+    registry_.after_fork(own, late_cache_);
+}
+
+}  // namespace mpmm

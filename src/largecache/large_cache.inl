@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "platform/os.hpp"
+
+#include <cstring>
+#include <iterator>
+
+namespace mpmm {
+
+template <class C>
+void LargeCache<C>::insert_free(const Extent& extent, std::uint64_t now) {
+    Run* const run = new_run();
+    if (run == nullptr) {
+        // Not even a descriptor left: the addresses go back, or are forgotten; either way nobody else sees them.
+        backend_.deallocate(extent.base, extent.chunks * G::chunk);
+        return;
+    }
+    run->extent = extent;
+    run->since = now;
+    run->size = 0;
+    run->huge = false;
+    run->owner_word.store(Owner(OwnerState::large_free).word(), release);
+    link(run);
+    tag(extent, Entries::whole(run));
+}
+
+template <class C>
+Run* LargeCache<C>::free_neighbour(const std::byte* address, const Extent& of) {
+    const auto entry = map_.find(address);
+    if (entry == Entries::none() || Entries::is_intrusive(entry)) return nullptr;
+    auto* const tenant = reinterpret_cast<Tenant*>(Entries::first(entry));
+    if (tenant->owner() != Owner(OwnerState::large_free)) return nullptr;
+    auto* const run = static_cast<Run*>(tenant);
+    return backend_.mergeable() || run->extent.origin == of.origin ? run : nullptr;
+}
+
+template <class C>
+void LargeCache<C>::give_locked(Extent extent) {
+    const std::uint64_t now = os::now_ms();
+    if (Run* const left = free_neighbour(extent.base - 1, extent); left != nullptr) {
+        const Extent other = remove_free(left);
+        extent = {other.base, other.chunks + extent.chunks, other.origin, other.clean && extent.clean};
+    }
+    if (Run* const right = free_neighbour(extent.base + extent.chunks * G::chunk, extent); right != nullptr) {
+        const Extent other = remove_free(right);
+        extent.chunks += other.chunks;
+        extent.clean = extent.clean && other.clean;
+    }
+    insert_free(extent, now);
+}
+
+template <class C>
+Run* LargeCache<C>::best_fit(std::size_t chunks) {
+    for (std::size_t n = chunks; n < list_count; ++n)
+        if (lists_[n] != nullptr) return lists_[n];
+    Run* best = nullptr;
+    for (Run* run = lists_[0]; run != nullptr; run = run->next)
+        if (run->extent.chunks >= chunks && (best == nullptr || run->extent.chunks < best->extent.chunks)) best = run;
+    return best;
+}
+
+template <class C>
+bool LargeCache<C>::fresh(std::size_t size, std::size_t alignment, Extent& extent) {
+    auto* const base = static_cast<std::byte*>(backend_.allocate(size, alignment));
+    if (base == nullptr) return false;
+    extent = {base, (size + G::chunk - 1) / G::chunk, base, backend_.fresh_is_zero()};
+    // A backend that hands out what it already gave us would make two owners of one block.
+    const char* wrong = nullptr;
+    for (std::size_t i = 0; i < extent.chunks && wrong == nullptr; ++i)
+        if (map_.find(base + i * G::chunk) != Entries::none()) wrong = "returned memory that is already in use";
+    if (wrong != nullptr) {
+        report::backend_misbehaved(wrong, base, size);
+        return false;
+    }
+    if (map_.reserve(base, extent.chunks)) return true;
+    backend_.deallocate(base, size);
+    return false;
+}
+
+template <class C>
+bool LargeCache<C>::take_locked(std::size_t chunks, Extent& extent) {
+    if (Run* const run = best_fit(chunks); run != nullptr) {
+        extent = remove_free(run);
+        if (extent.chunks > chunks) {
+            insert_free({extent.base + chunks * G::chunk, extent.chunks - chunks, extent.origin, extent.clean}, os::now_ms());
+            extent.chunks = chunks;
+        }
+        return true;
+    }
+    return fresh(chunks * G::chunk, G::chunk, extent);
+}
+
+template <class C>
+bool LargeCache<C>::take(std::size_t chunks, Extent& extent) {
+    const Guard guard(lock_);
+    return take_locked(chunks, extent);
+}
+
+template <class C>
+void LargeCache<C>::give(const Extent& extent) {
+    const Guard guard(lock_);
+    give_locked(extent);
+}
+
+template <class C>
+void* LargeCache<C>::allocate(std::size_t size, std::size_t alignment, bool zero) {
+    if (size > PTRDIFF_MAX - 2 * G::chunk || alignment > PTRDIFF_MAX / 2) return nullptr;
+    size = align_up(size == 0 ? 1 : size, G::page);
+    const std::size_t chunks = (size + G::chunk - 1) / G::chunk;
+    const bool huge = chunks >= huge_chunks || alignment > G::chunk;
+    Run* run = nullptr;
+    {
+        const Guard guard(lock_);
+        run = new_run();
+        if (run == nullptr) return nullptr;
+        Extent extent;
+        if (huge ? !fresh(size, alignment > G::chunk ? alignment : G::chunk, extent) : !take_locked(chunks, extent)) {
+            drop_run(run);
+            return nullptr;
+        }
+        run->extent = extent;
+        run->size = size;
+        run->huge = huge;
+        run->owner_word.store(Owner(OwnerState::large_used).word(), release);
+        map_.set(extent.base, Entries::whole(run));
+        for (const void*& freed : lately_)
+            if (freed == extent.base) freed = nullptr;
+        used_bytes_.fetch_add(size, relaxed);
+        used_blocks_.fetch_add(1, relaxed);
+    }
+    std::byte* const base = run->extent.base;
+    if (zero && !(run->extent.clean && backend_.fresh_is_zero() && backend_.purged_is_zero())) std::memset(base, 0, size);
+    return base;
+}
+
+template <class C>
+std::size_t LargeCache<C>::free(Run& run, const void* address) {
+    if (run.owner() == Owner(OwnerState::large_used) && address != run.extent.base) {
+        report::user_error(report::Kind::invalid_free, address);
+        return 0;
+    }
+    std::uintptr_t expected = Owner(OwnerState::large_used).word();
+    // acq_rel: the winner sees what the allocating thread wrote to the descriptor; the loser only reports.
+    if (!run.owner_word.compare_exchange_strong(expected, Owner(OwnerState::large_free).word(), acq_rel, relaxed)) {
+        report::user_error(report::Kind::double_free, address);
+        return 0;
+    }
+    const Guard guard(lock_);
+    Extent extent = run.extent;
+    const std::size_t size = run.size;
+    map_.set(extent.base, Entries::none());
+    used_bytes_.fetch_sub(size, relaxed);
+    used_blocks_.fetch_sub(1, relaxed);
+    lately_[next_lately_++ % std::size(lately_)] = address;
+    const bool huge = run.huge;
+    drop_run(&run);
+    if (!huge) {
+        extent.clean = false;
+        give_locked(extent);
+    } else if (!backend_.deallocate(extent.base, size)) {
+        backend_.purge(extent.base, size);
+    }
+    return size;
+}
+
+template <class C>
+bool LargeCache<C>::resize(Run& run, std::size_t size) {
+    if (size > PTRDIFF_MAX - 2 * G::chunk) return false;
+    size = align_up(size == 0 ? 1 : size, G::page);
+    const Guard guard(lock_);
+    if (size == run.size) return true;
+    if (run.huge) {
+        const std::size_t chunks = (size + G::chunk - 1) / G::chunk;
+        if (!backend_.resize(run.extent.base, run.size, size)) return false;
+        run.extent.chunks = chunks;
+    } else {
+        const std::size_t chunks = (size + G::chunk - 1) / G::chunk;
+        if (chunks > run.extent.chunks) return false;
+        if (chunks < run.extent.chunks) {
+            Extent tail = run.extent;
+            tail.base += chunks * G::chunk;
+            tail.chunks -= chunks;
+            tail.clean = false;
+            run.extent.chunks = chunks;
+            give_locked(tail);
+        }
+        // What a shrunken block no longer uses of its last chunk is worth returning when it is more than a few pages.
+        const std::size_t cut = run.size < chunks * G::chunk ? run.size : chunks * G::chunk;
+        if (cut > size + 16 * G::page) backend_.purge(run.extent.base + size, cut - size);
+    }
+    used_bytes_.fetch_add(size - run.size, relaxed);
+    run.size = size;
+    return true;
+}
+
+template <class C>
+void* LargeCache<C>::grow_by_moving(Run& run, std::size_t size) {
+    if (!backend_.is_system() || size > PTRDIFF_MAX - 2 * G::chunk) return nullptr;
+    size = align_up(size, G::page);
+    const Guard guard(lock_);
+    const std::size_t chunks = (size + G::chunk - 1) / G::chunk;
+    const std::size_t mapped = chunks >= huge_chunks ? size : chunks * G::chunk;
+    Extent to;
+    if (!fresh(mapped, G::chunk, to)) return nullptr;
+    const Extent from = run.extent;
+    const std::size_t old_size = run.size;
+    if (!backend_.move(from.base, old_size, to.base, mapped)) return nullptr;
+    map_.set(from.base, Entries::none());
+    if (!run.huge && from.chunks * G::chunk != old_size) backend_.deallocate(from.base + old_size, from.chunks * G::chunk - old_size);
+    run.extent = to;
+    run.extent.clean = false;
+    run.huge = chunks >= huge_chunks;
+    run.size = size;
+    map_.set(to.base, Entries::whole(&run));
+    used_bytes_.fetch_add(size - old_size, relaxed);
+    return to.base;
+}
+
+template <class C>
+std::size_t LargeCache<C>::give_back(Run* run) {
+    const Extent extent = run->extent;
+    const std::size_t size = extent.chunks * G::chunk;
+    remove_free(run);
+    if (backend_.deallocate(extent.base, size)) return size;
+    insert_free(extent, os::now_ms());
+    return 0;
+}
+
+template <class C>
+std::size_t LargeCache<C>::purge(std::uint64_t now, std::uint64_t delay) {
+    const Guard guard(lock_);
+    std::size_t purged = 0;
+    for (Run*& head : lists_) {
+        for (Run *run = head, *next = nullptr; run != nullptr; run = next) {
+            next = run->next;
+            if (now - run->since < delay) continue;
+            if (!run->extent.clean) {
+                const std::size_t size = run->extent.chunks * G::chunk;
+                if (!backend_.purge(run->extent.base, size)) continue;
+                run->extent.clean = true;
+                run->since = now;
+                purged += size;
+            } else if (delay != 0 && now - run->since >= release_delays * delay) {
+                give_back(run);
+            }
+        }
+    }
+    return purged;
+}
+
+template <class C>
+std::size_t LargeCache<C>::trim(std::size_t keep) {
+    const Guard guard(lock_);
+    std::size_t released = 0;
+    for (Run*& head : lists_) {
+        for (Run *run = head, *next = nullptr; run != nullptr; run = next) {
+            next = run->next;
+            if (cached_.load(relaxed) <= keep) return released;
+            released += give_back(run);
+        }
+    }
+    return released;
+}
+
+}  // namespace mpmm

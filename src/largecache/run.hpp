@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// A run: consecutive chunks that are one large block, or free. Its descriptor is type-stable: recycled as a Run, never anything else.
+#pragma once
+
+#include "block/owner_state.hpp"
+
+#include <cstddef>
+
+namespace mpmm {
+
+/// Address space in whole chunks.
+struct Extent {
+    std::byte* base = nullptr;
+    std::size_t chunks = 0;
+    std::byte* origin = nullptr;  ///< start of the backend allocation it was cut from
+    bool clean = false;           ///< no page of it is in memory
+};
+
+/// owner_word is large_used or large_free.
+struct alignas(64) Run : Tenant {
+    Extent extent;
+    std::size_t size = 0;     ///< bytes the user may use, whole pages
+    std::uint64_t since = 0;  ///< when it became free or was purged, in milliseconds
+    bool huge = false;        ///< straight from the backend: extent.chunks is rounded up, only `size` bytes are mapped
+    Run* previous = nullptr;
+    Run* next = nullptr;
+};
+
+}  // namespace mpmm

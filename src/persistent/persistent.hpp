@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory that lives until shutdown: the allocator's own metadata, and what the user asks for with mpmm_persistent_alloc().
+//
+// A bump pointer into blocks from the backend; nothing is ever returned, so pointers into it never dangle. Blocks are longer than most
+// needs, because untouched pages cost address space only. Thread-safe by one lock.
+#pragma once
+
+#include "backend/backend.hpp"
+#include "platform/bits.hpp"
+#include "platform/lock.hpp"
+
+#include <cstring>
+#include <new>
+
+namespace mpmm {
+
+template <class G>
+class Persistent {
+  public:
+    constexpr explicit Persistent(Backend& backend) : backend_(backend) {}
+
+    /// `size` zeroed bytes aligned to `alignment` (a power of two up to the page), or nullptr.
+    void* allocate(std::size_t size, std::size_t alignment) {
+        if (size > PTRDIFF_MAX - block_size) return nullptr;
+        const Guard guard(lock_);
+        std::uintptr_t place = align_up(cursor_, alignment);
+        if (cursor_ == 0 || place + size > end_) {
+            const std::size_t take = align_up(size > block_size / 4 ? size : block_size, G::page);
+            void* const block = backend_.allocate(take, G::page);
+            if (block == nullptr) return nullptr;
+            if (!backend_.fresh_is_zero()) std::memset(block, 0, take);
+            place = reinterpret_cast<std::uintptr_t>(block);
+            used_.fetch_add(size, relaxed);
+            // A big request keeps the current block for the small ones to come, unless the rest of its own is longer.
+            if (place + take - (place + size) > end_ - cursor_) {
+                cursor_ = place + size;
+                end_ = place + take;
+            }
+            return reinterpret_cast<void*>(place);
+        }
+        used_.fetch_add(size, relaxed);
+        cursor_ = place + size;
+        return reinterpret_cast<void*>(place);
+    }
+
+    /// A value-initialised T.
+    template <class T, class... Args>
+    T* create(Args&&... args) {
+        void* const memory = allocate(sizeof(T), alignof(T));
+        return memory == nullptr ? nullptr : ::new (memory) T(static_cast<Args&&>(args)...);
+    }
+
+    std::size_t used() const { return used_.load(relaxed); }
+    Mutex& lock() { return lock_; }
+
+  private:
+    static constexpr std::size_t block_size = 64 * G::page;
+
+    Backend& backend_;
+    Mutex lock_;
+    std::uintptr_t cursor_ = 0, end_ = 0;
+    Atomic<std::size_t> used_{0};
+};
+
+}  // namespace mpmm

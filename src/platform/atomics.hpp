@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one door to atomic memory. Every atomic access of the allocator goes through Atomic<T>, so that one build can put a
+// deterministic scheduler behind it; in all other builds it is exactly std::atomic. Locks, spins and waits live in lock.hpp.
+#pragma once
+
+#include <atomic>
+
+namespace mpmm {
+
+template <class T>
+using Atomic = std::atomic<T>;
+
+inline constexpr auto relaxed = std::memory_order_relaxed;
+inline constexpr auto acquire = std::memory_order_acquire;
+inline constexpr auto release = std::memory_order_release;
+inline constexpr auto acq_rel = std::memory_order_acq_rel;
+inline constexpr auto seq_cst = std::memory_order_seq_cst;
+
+/// Tells the processor that this thread spins.
+inline void cpu_relax() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+}  // namespace mpmm

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bit and alignment arithmetic. All functions are pure, constexpr and safe from any thread.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+namespace mpmm {
+
+inline constexpr std::uint64_t all_ones = ~std::uint64_t{0};
+
+/// `value` rounded up to a multiple of `alignment` (a power of two); wraps on overflow.
+constexpr std::uintptr_t align_up(std::uintptr_t value, std::uintptr_t alignment) {
+    return (value + alignment - 1) & ~(alignment - 1);
+}
+constexpr std::uintptr_t align_down(std::uintptr_t value, std::uintptr_t alignment) { return value & ~(alignment - 1); }
+constexpr bool is_aligned(std::uintptr_t value, std::uintptr_t alignment) { return (value & (alignment - 1)) == 0; }
+
+constexpr unsigned floor_log2(std::uint64_t value) { return 63u - static_cast<unsigned>(std::countl_zero(value)); }
+
+/// A mask of bits [first, first + count), count <= 64.
+constexpr std::uint64_t bit_range(unsigned first, unsigned count) {
+    if (count == 0) return 0;
+    return (all_ones >> (64 - count)) << first;
+}
+
+/// Calls visit(first, count) for every run of ones, lowest first.
+template <class Visit>
+constexpr void for_each_run(std::uint64_t mask, Visit visit) {
+    while (mask != 0) {
+        const auto first = static_cast<unsigned>(std::countr_zero(mask));
+        const auto count = static_cast<unsigned>(std::countr_one(mask >> first));
+        visit(first, count);
+        mask &= ~bit_range(first, count);
+    }
+}
+
+/// Calls visit(bit) for every one, lowest first.
+template <class Visit>
+constexpr void for_each_bit(std::uint64_t mask, Visit visit) {
+    for (; mask != 0; mask &= mask - 1) visit(static_cast<unsigned>(std::countr_zero(mask)));
+}
+
+}  // namespace mpmm

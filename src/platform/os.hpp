@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the allocator needs from the operating system. Nothing here allocates from the heap; every function may be called from any
+// thread, and keeps errno unless it says otherwise.
+#pragma once
+
+#include "platform/atomics.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace mpmm::os {
+
+/// The system's page size in bytes.
+std::size_t page_size();
+
+/// Fresh zeroed private memory of `size` bytes (whole pages); `hint` is where it is wanted, or null. nullptr when refused.
+void* map(std::size_t size, void* hint);
+/// Returns address space. False when the system refused (it may: a split can exceed the limit of mappings).
+bool unmap(void* address, std::size_t size);
+/// Returns the physical pages and keeps the addresses; they read as zero afterwards. False when refused.
+bool purge(void* address, std::size_t size);
+/// Grows or shrinks a mapping in place.
+bool resize(void* address, std::size_t old_size, std::size_t new_size);
+/// Moves the pages of [from, from + old_size) onto the mapping [to, to + new_size), which they replace; `from` is unmapped.
+bool move(void* from, std::size_t old_size, void* to, std::size_t new_size);
+
+/// Milliseconds of a monotonic clock, cheap and coarse.
+std::uint64_t now_ms();
+
+/// Sleeps while *word == expected; may return early.
+void wait(Atomic<std::uint32_t>& word, std::uint32_t expected);
+/// Wakes one sleeper.
+void wake_one(Atomic<std::uint32_t>& word);
+
+/// Writes all bytes to a file descriptor, as far as it takes them.
+void write(int descriptor, const char* text, std::size_t size);
+/// The value of an environment variable or nullptr, without locale or libc state: safe before main.
+const char* environment(const char* name);
+long process_id();
+[[noreturn]] void abort();
+
+}  // namespace mpmm::os

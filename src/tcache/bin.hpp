@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// A bin: where a thread takes its next block of one size class from.
+//
+//     word ──► one 64-bit word of the current block allocator's free map
+//     base ──► the block of that word's bit 0
+//
+// There is no copy of the word, so there is one truth to check, and blocks the owner frees are free at once. A bin without a block
+// allocator points at a word that is always zero.
+#pragma once
+
+#include "block/block_allocator.hpp"
+
+namespace mpmm {
+
+struct ZeroWord {
+    static inline constinit Atomic<std::uint64_t> word{0};
+};
+
+template <class C>
+struct Bin {
+    Atomic<std::uint64_t>* word = &ZeroWord::word;
+    std::byte* base = nullptr;
+    std::size_t size = 0;
+    BlockAllocator<C>* current = nullptr;
+
+    /// The lowest free block of the word, or nullptr.
+    [[gnu::always_inline]] void* take() {
+        const std::uint64_t bits = word->load(relaxed);
+        if (bits == 0) [[unlikely]]
+            return nullptr;
+        word->store(bits & (bits - 1), relaxed);
+        const auto bit = static_cast<unsigned>(std::countr_zero(bits));
+        if constexpr (C::Verify::enabled) C::Verify::handed_out(*current, static_cast<unsigned>(word - current->free_map) * 64 + bit);
+        return base + bit * size;
+    }
+    /// Takes from word `w` of `block` from now on.
+    void aim(BlockAllocator<C>* block, unsigned w) {
+        block->touch_word(w);
+        word = &block->free_map[w];
+        base = block->address(w * 64);
+        size = block->size;
+        current = block;
+    }
+    /// Sends the next take() to the slow path, keeping the block allocator.
+    void detour() { word = &ZeroWord::word; }
+};
+
+/// Block allocators of one class that wait to become current; first in, first out, so that each collects frees as long as possible.
+template <class C>
+struct BlockList {
+    BlockAllocator<C>* head = nullptr;
+    BlockAllocator<C>* tail = nullptr;
+
+    void push_back(BlockAllocator<C>* block) {
+        C::Verify::listed(*block, true);
+        block->previous = tail;
+        block->next = nullptr;
+        (tail != nullptr ? tail->next : head) = block;
+        tail = block;
+    }
+    void remove(BlockAllocator<C>* block) {
+        C::Verify::listed(*block, false);
+        (block->previous != nullptr ? block->previous->next : head) = block->next;
+        (block->next != nullptr ? block->next->previous : tail) = block->previous;
+        block->previous = block->next = nullptr;
+    }
+    BlockAllocator<C>* pop_front() {
+        BlockAllocator<C>* const block = head;
+        if (block != nullptr) remove(block);
+        return block;
+    }
+};
+
+}  // namespace mpmm

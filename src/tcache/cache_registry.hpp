@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// All thread caches ever made, and those that wait for a thread. Caches are never freed: a stray pointer to one stays a pointer to a cache.
+#pragma once
+
+#include "tcache/thread_cache.hpp"
+
+namespace mpmm {
+
+template <class C>
+class CacheRegistry {
+    using Cache = ThreadCache<C>;
+
+  public:
+    /// A cache for the calling thread, or nullptr when out of memory.
+    Cache* acquire(Shared<C>& shared) {
+        const Guard guard(lock_);
+        Cache* cache = free_;
+        if (cache != nullptr) {
+            free_ = cache->next_free;
+        } else {
+            cache = shared.memory.template create<Cache>(&shared);
+            if (cache == nullptr) return nullptr;
+            cache->next_all = all_;
+            all_ = cache;
+        }
+        ++in_use_;
+        cache->revive();
+        return cache;
+    }
+    /// Takes a cache back after retire_cache().
+    void put_back(Cache* cache) {
+        const Guard guard(lock_);
+        cache->next_free = free_;
+        free_ = cache;
+        --in_use_;
+    }
+    /// In fork's child: only `own` has a thread here, and `late` needs none.
+    void after_fork(Cache* own, Cache* late) {
+        for (Cache* cache = all_; cache != nullptr; cache = cache->next_all) {
+            if (cache == own || cache == late || !cache->alive.load(relaxed)) continue;
+            const bool reusable = cache->reusable_after_fork();
+            cache->abandon_after_fork();
+            --in_use_;
+            if (!reusable) continue;
+            cache->next_free = free_;
+            free_ = cache;
+        }
+    }
+    std::size_t in_use() {
+        const Guard guard(lock_);
+        return in_use_;
+    }
+    Mutex& lock() { return lock_; }
+
+  private:
+    Mutex lock_;
+    Cache* all_ = nullptr;
+    Cache* free_ = nullptr;
+    std::size_t in_use_ = 0;
+};
+
+}  // namespace mpmm

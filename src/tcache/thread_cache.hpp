@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// A thread cache: a bin per size class, the block allocators that wait behind it, and the buffer of frees that belong to others.
+//
+// Only its thread touches it, but for two words: `recovered`, the stack on which other threads put this cache's full block allocators once
+// enough of their blocks came back, and `alive`. Caches are type-stable: pooled at thread end and given to a later thread, which inherits
+// the full block allocators that still carry the cache's address, and everything that will ever be pushed on `recovered`.
+#pragma once
+
+#include "tcache/bin.hpp"
+#include "tcache/combining_buffer.hpp"
+#include "tcache/shared.hpp"
+
+namespace mpmm {
+
+template <class C>
+class alignas(64) ThreadCache {
+    using G = typename C::Geometry;
+    using Classes = SizeClasses<G>;
+    using V = typename C::Verify;
+    static constexpr std::size_t direct_steps = Classes::direct_max / 8 + 1;
+
+  public:
+    using Block = BlockAllocator<C>;
+
+    /// The cache of threads that have none: every bin is empty and nothing belongs to it.
+    static constexpr ThreadCache* empty() { return &empty_; }
+    bool is_empty_cache() const { return this == &empty_; }
+
+    constexpr explicit ThreadCache(Shared<C>* shared) : ThreadCache(shared, std::make_index_sequence<direct_steps>{}) {}
+
+    // ---- fast paths ----
+
+    /// The bin for sizes up to Classes::direct_max.
+    [[gnu::always_inline]] Bin<C>& direct_bin(std::size_t size) { return *direct_[(size + 7) / 8]; }
+    Bin<C>& bin(unsigned index) { return bins_[index]; }
+
+    /// Frees a block of `tenant` if it belongs to this cache and nothing is unusual; false otherwise, with nothing changed.
+    [[gnu::always_inline]] bool free_own(Tenant* tenant, const void* address, bool intrusive) {
+        // relaxed: a word equal to this cache was written by this thread, or before the cache was handed to it.
+        if (tenant->owner_word.load(relaxed) != reinterpret_cast<std::uintptr_t>(this)) [[unlikely]]
+            return false;
+        auto& block = *static_cast<Block*>(tenant);
+        const auto offset = static_cast<std::size_t>(static_cast<const std::byte*>(address) - block.base);
+        const auto [index, exact] = block.reciprocal.divide(offset);
+        if (!exact) [[unlikely]]
+            return false;
+        if (intrusive && index - block.reserved_first < block.reserved_count) [[unlikely]]
+            return false;
+        Atomic<std::uint64_t>& word = block.free_map[index / 64];
+        const std::uint64_t bits = word.load(relaxed), bit = std::uint64_t{1} << (index % 64);
+        if ((bits & bit) != 0) [[unlikely]]
+            return false;
+        if constexpr (V::enabled)
+            if (!V::returned(block, static_cast<unsigned>(index))) return false;
+        word.store(bits | bit, relaxed);
+        if ((bits | bit) == all_ones) [[unlikely]]
+            word_became_full(block);
+        return true;
+    }
+
+    // ---- slow paths: thread_cache.inl ----
+
+    /// A block of the class when the bin's word is empty; nullptr when out of memory. `may_grow` false: only from what the cache has.
+    void* allocate_slow(unsigned index, bool may_grow = true);
+    /// Frees a block of an existing block allocator, whoever owns it; reports wild and double frees.
+    void free_slow(Block& block, const void* address);
+    /// Publishes all combined frees and takes back what others freed.
+    void flush();
+    /// Returns unused pages of this cache's block allocators: those idle since the last pass, or all when `now`. Bytes purged.
+    std::size_t purge(bool now);
+    /// Whether the last allocate_slow() gave a block whose pages were not in memory.
+    bool last_was_clean() const { return last_was_clean_; }
+    /// Gives everything up: waiting block allocators become orphans, full ones will when they wake.
+    void retire_cache();
+    void revive() { alive.store(true, seq_cst); }
+    /// Puts what other threads recovered for a dead cache among the orphans. Any thread.
+    void rescue();
+    /// After fork, in the child, for the cache of a thread that is not here: gives it up unless it was caught in a slow path.
+    void abandon_after_fork();
+
+    bool reusable_after_fork() const { return busy_ == 0; }
+
+    /// Counts down to the next look at the clock; true when it is time.
+    bool tick() { return --countdown_ <= 0; }
+    void rearm() { countdown_ = ticks; }
+
+    Atomic<bool> alive{false};
+    Atomic<Block*> recovered{nullptr};
+    ThreadCache* next_free = nullptr;  ///< in the registry's pool
+    ThreadCache* next_all = nullptr;   ///< in the registry's list of all
+    std::uint64_t next_purge = 0;
+
+  private:
+    /// Slow paths between looks at the clock.
+    static constexpr int ticks = 8;
+
+    template <std::size_t... I>
+    constexpr ThreadCache(Shared<C>* shared, std::index_sequence<I...>)
+        : direct_{&bins_[Classes::of(I * 8)]...}, shared_(shared) {}
+
+    /// In a slow path the lists may be half changed: what fork's child must know.
+    struct Busy {
+        ThreadCache& cache;
+        explicit Busy(ThreadCache& c) : cache(c) { ++cache.busy_; }
+        ~Busy() { --cache.busy_; }
+    };
+
+    void* take_from(Block* block, unsigned index);
+    void* take_checked(Block* block);
+    bool retire(Block* block);
+    void collect_recovered();
+    void activate(Block* block);
+    void free_to_full(Block& block, unsigned index);
+    void free_remote(Block& block, unsigned index);
+    [[gnu::noinline]] void word_became_full(Block& block);
+    void release_if_empty(Block& block);
+    static void publish(Block& block, unsigned w, std::uint64_t mask);
+    static void wake(Block& block, Owner owner);
+    auto publisher() {
+        return [](Block& block, unsigned w, std::uint64_t mask) { publish(block, w, mask); };
+    }
+
+    Bin<C>* direct_[direct_steps];
+    int countdown_ = ticks;
+    int busy_ = 0;
+    bool last_was_clean_ = false;
+    Shared<C>* shared_ = nullptr;
+    Bin<C> bins_[Classes::count]{};
+    BlockList<C> waiting_[Classes::count]{};
+    CombiningBuffer<C> combining_;
+
+    static ThreadCache empty_;
+};
+
+template <class C>
+constinit ThreadCache<C> ThreadCache<C>::empty_{nullptr};
+
+}  // namespace mpmm
+
+#include "tcache/thread_cache.inl"

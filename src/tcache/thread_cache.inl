@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace mpmm {
+
+// ---- allocation ----
+
+/// The lowest free block of a block allocator that just became current.
+template <class C>
+void* ThreadCache<C>::take_from(Block* block, unsigned index) {
+    Bin<C>& bin = bins_[index];
+    if (block->checked()) {
+        bin.current = block;
+        return take_checked(block);
+    }
+    const unsigned w = block->lowest_free_word();
+    if (w == Block::words) return nullptr;
+    bin.aim(block, w);
+    return bin.take();
+}
+
+/// Block allocators of less than a word never feed a bin's word: there are few blocks, they are big, and knowing which of them are clean
+/// saves zeroing them.
+template <class C>
+void* ThreadCache<C>::take_checked(Block* block) {
+    const std::uint64_t bits = block->free_word(0);
+    if (bits == 0) return nullptr;
+    const auto index = static_cast<unsigned>(std::countr_zero(bits));
+    const std::uint64_t bit = bits & (~bits + 1);
+    block->free_map[0].store(bits & ~bit, relaxed);
+    last_was_clean_ = (block->clean_units & bit) != 0;
+    block->clean_units &= ~bit;
+    block->idle_units &= ~bit;
+    V::handed_out(*block, index);
+    return block->address(index);
+}
+
+template <class C>
+void* ThreadCache<C>::allocate_slow(unsigned index, bool may_grow) {
+    const Busy busy(*this);
+    last_was_clean_ = false;
+    Bin<C>& bin = bins_[index];
+    for (;;) {
+        if (Block* const block = bin.current; block != nullptr) {
+            if (void* const taken = take_from(block, index); taken != nullptr) return taken;
+            if (block->drain()) continue;
+            bin.detour();
+            bin.current = nullptr;
+            block->in_bin = false;
+            if (retire(block)) {
+                bin.current = block;
+                block->in_bin = true;
+                continue;
+            }
+        }
+        if (waiting_[index].head == nullptr) collect_recovered();
+        Block* next = waiting_[index].pop_front();
+        if (next == nullptr && (next = shared_->orphans[index].pop()) != nullptr)
+            next->set_owner(Owner(this, next->usable_state()));
+        if (next == nullptr) {
+            if (!may_grow || (next = shared_->new_block_allocator(index)) == nullptr) return nullptr;
+            next->set_owner(Owner(this, next->usable_state()));
+        }
+        bin.current = next;
+        next->in_bin = true;
+    }
+}
+
+/// Declares a block allocator without free blocks full. True when others freed enough meanwhile: then it is usable again.
+///
+/// The wake-up handshake. Owner: stores `full` to the owner word, then reads the remote map. Remote: sets a bit in the remote map, then
+/// reads the owner word. All four are seq_cst, so in their single order either the owner's read comes after the remote's bit, or the
+/// remote's read comes after the owner's `full`: at least one of them sees the other, and a block allocator with enough blocks cannot
+/// be left full. When both see it, the compare-exchange on the owner word lets one of them have it.
+template <class C>
+bool ThreadCache<C>::retire(Block* block) {
+    block->returned.store(0, seq_cst);
+    const Owner full(this, OwnerState::full);
+    block->set_owner(full, seq_cst);
+    if (!block->worth_waking()) [[likely]]
+        return false;
+    if (!block->change_owner(full, Owner(this, block->usable_state()))) return false;
+    block->drain();
+    return true;
+}
+
+/// Puts a block allocator that is this cache's and has free blocks behind its bin.
+template <class C>
+void ThreadCache<C>::activate(Block* block) {
+    block->returned.store(0, relaxed);
+    block->drain();
+    waiting_[block->class_index].push_back(block);
+}
+
+/// Takes over what other threads pushed. acquire pairs with the push in wake(); queued block allocators are nobody else's business, so
+/// a plain store makes them active.
+template <class C>
+void ThreadCache<C>::collect_recovered() {
+    if (recovered.load(relaxed) == nullptr) return;
+    for (Block *block = recovered.exchange(nullptr, acquire), *next = nullptr; block != nullptr; block = next) {
+        next = block->next_recovered;
+        block->set_owner(Owner(this, block->usable_state()));
+        activate(block);
+    }
+}
+
+// ---- free ----
+
+template <class C>
+void ThreadCache<C>::free_slow(Block& block, const void* address) {
+    const Busy busy(*this);
+    const auto [index, exact] = block.find(address);
+    if (!exact) {
+        report::user_error(report::Kind::invalid_free, address);
+        return;
+    }
+    const Owner owner = block.owner();
+    if (!owner.belongs_to(this)) {
+        free_remote(block, index);
+        return;
+    }
+    switch (owner.state()) {
+        case OwnerState::full: free_to_full(block, index); return;
+        case OwnerState::checked:
+            if (block.put_back(index)) release_if_empty(block);
+            return;
+        default: block.put_back(index); return;
+    }
+}
+
+/// A free by the owner of a full block allocator: it stays full, and on no list, until enough blocks are back to make a refill worth it.
+template <class C>
+void ThreadCache<C>::free_to_full(Block& block, unsigned index) {
+    if (!block.put_back(index)) return;
+    block.returned.fetch_add(1, seq_cst);
+    if (!block.worth_waking()) return;
+    // Another thread may have queued it this moment; then it is on its way through the recovered list.
+    if (block.change_owner(Owner(this, OwnerState::full), Owner(this, block.usable_state()))) {
+        activate(&block);
+        release_if_empty(block);
+    }
+}
+
+/// Called when 64 neighbouring blocks are free: the only moment at which the fast path asks whether all are.
+template <class C>
+void ThreadCache<C>::word_became_full(Block& block) {
+    --countdown_;
+    if (!block.in_bin) release_if_empty(block);
+}
+
+template <class C>
+void ThreadCache<C>::release_if_empty(Block& block) {
+    if (block.in_bin || !block.all_free()) return;
+    const Busy busy(*this);
+    waiting_[block.class_index].remove(&block);
+    shared_->release(block);
+}
+
+template <class C>
+void ThreadCache<C>::free_remote(Block& block, unsigned index) {
+    if (!V::returned(block, index)) {
+        report::user_error(report::Kind::double_free, block.address(index));
+        return;
+    }
+    if (is_empty_cache() || block.size > CombiningBuffer<C>::max_block) {
+        publish(block, index / 64, std::uint64_t{1} << (index % 64));
+        return;
+    }
+    if (!combining_.add(block, index, publisher())) report::user_error(report::Kind::double_free, block.address(index));
+}
+
+template <class C>
+void ThreadCache<C>::publish(Block& block, unsigned w, std::uint64_t mask) {
+    block.publish(w, mask);
+    // The other half of the handshake described at retire().
+    const Owner owner = block.owner(seq_cst);
+    if (owner.state() == OwnerState::full) wake(block, owner);
+}
+
+/// Queues a full block allocator for its owner once enough blocks are back.
+///
+/// A cache whose thread ended does not look at `recovered` any more. Pusher: pushes, then reads `alive`. Ending thread: clears `alive`,
+/// then empties `recovered`. All seq_cst: at least one of them sees the other, and whoever takes the list by exchange owns it.
+template <class C>
+void ThreadCache<C>::wake(Block& block, Owner owner) {
+    if (!block.worth_waking()) return;
+    auto* const cache = owner.template cache<ThreadCache>();
+    if (!block.change_owner(owner, Owner(cache, OwnerState::queued))) return;
+    Block* head = cache->recovered.load(relaxed);
+    do block.next_recovered = head;
+    while (!cache->recovered.compare_exchange_weak(head, &block, seq_cst, relaxed));
+    if (!cache->alive.load(seq_cst)) cache->rescue();
+}
+
+template <class C>
+void ThreadCache<C>::rescue() {
+    for (Block *block = recovered.exchange(nullptr, seq_cst), *next = nullptr; block != nullptr; block = next) {
+        next = block->next_recovered;
+        shared_->abandon(*block);
+    }
+}
+
+// ---- the cache as a whole ----
+
+template <class C>
+void ThreadCache<C>::flush() {
+    const Busy busy(*this);
+    combining_.flush(publisher());
+    collect_recovered();
+}
+
+template <class C>
+std::size_t ThreadCache<C>::purge(bool now) {
+    const Busy busy(*this);
+    combining_.flush(publisher());
+    collect_recovered();
+    std::size_t purged = 0;
+    for (unsigned index = 0; index < Classes::count; ++index) {
+        Bin<C>& bin = bins_[index];
+        if (Block* const block = bin.current; block != nullptr) {
+            block->drain();
+            // The next allocation must come by to say that it uses the word again.
+            bin.detour();
+            // Empty, and at the last pass already as far as its pages tell.
+            const bool was_idle = (block->unused_units() & ~block->idle_units) == 0;
+            if (block->all_free() && (now || was_idle)) {
+                bin = Bin<C>{};
+                block->in_bin = false;
+                shared_->release(*block);
+            } else {
+                purged += block->purge(shared_->backend, now);
+            }
+        }
+        for (Block *block = waiting_[index].head, *next = nullptr; block != nullptr; block = next) {
+            next = block->next;
+            block->drain();
+            if (block->all_free()) release_if_empty(*block);
+            else purged += block->purge(shared_->backend, now);
+        }
+    }
+    return purged;
+}
+
+template <class C>
+void ThreadCache<C>::retire_cache() {
+    const Busy busy(*this);
+    combining_.flush(publisher());
+    for (unsigned index = 0; index < Classes::count; ++index) {
+        if (Block* const block = bins_[index].current; block != nullptr) {
+            bins_[index] = Bin<C>{};
+            block->in_bin = false;
+            shared_->abandon(*block);
+        }
+        while (Block* const block = waiting_[index].pop_front()) shared_->abandon(*block);
+    }
+    alive.store(false, seq_cst);
+    rescue();
+}
+
+template <class C>
+void ThreadCache<C>::abandon_after_fork() {
+    if (!alive.load(relaxed)) return;
+    if (busy_ == 0) {
+        retire_cache();
+        return;
+    }
+    // Its lists cannot be trusted; what is on them is lost to this process. What wakes from now on is rescued.
+    alive.store(false, seq_cst);
+}
+
+}  // namespace mpmm

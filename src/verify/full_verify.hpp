@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// The verifier of the verify build. Every block allocator gets a record beside its bitmaps: which blocks the user holds, kept apart from
+// the free map, so that neither can be wrong without the other showing it; and whether it is on a list.
+#pragma once
+
+#include "block/owner_state.hpp"
+#include "verify/options.hpp"
+#include "verify/report.hpp"
+
+#include <bit>
+#include <cstdint>
+
+namespace mpmm {
+
+struct FullVerify {
+    static constexpr bool enabled = true;
+
+    struct BlockRecord {
+        static constexpr unsigned max_words = 32;
+        /// One bit per block the user holds. Any thread clears bits; only the owner sets them.
+        Atomic<std::uint64_t> live[max_words]{};
+        bool listed = false;
+    };
+
+    /// A block allocator was set up: nothing is handed out, and exactly its own blocks are free.
+    template <class B>
+    static void created(B& block) {
+        for (unsigned w = 0; w < B::words; ++w) {
+            block.record.live[w].store(0, relaxed);
+            expect("a new block allocator's free map", block, block.free_map[w].load(relaxed), block.initial_word(w));
+            expect("a new block allocator's remote map", block, block.remote_map[w].load(relaxed), 0);
+        }
+        block.record.listed = false;
+    }
+    /// Block `index` goes to the user.
+    template <class B>
+    static void handed_out(B& block, unsigned index) {
+        const unsigned w = index / 64;
+        const std::uint64_t bit = std::uint64_t{1} << (index % 64);
+        if (index >= block.blocks) report::corruption("a handed-out block is in range", &block, index, block.blocks);
+        if (block.is_reserved(index)) report::corruption("no reserved block is handed out", &block, index, block.reserved_first);
+        expect("a handed-out block is not free", block, block.free_map[w].load(relaxed) & bit, 0);
+        expect("a handed-out block is not in the remote map", block, block.remote_map[w].load(relaxed) & bit, 0);
+        expect("a block has one user", block, block.record.live[w].fetch_or(bit, relaxed) & bit, 0);
+    }
+    /// Block `index` comes back from any thread; false when nobody held it.
+    template <class B>
+    static bool returned(B& block, unsigned index) {
+        const std::uint64_t bit = std::uint64_t{1} << (index % 64);
+        // acq_rel: of two frees in different threads the second sees the first, at once.
+        return (block.record.live[index / 64].fetch_and(~bit, acq_rel) & bit) != 0;
+    }
+    /// `mask` is about to be set in word `w` of the remote map: the user must hold none of these blocks any more.
+    template <class B>
+    static void remote_published(B& block, unsigned w, std::uint64_t mask) {
+        expect("a remotely freed block is nobody's", block, block.record.live[w].load(relaxed) & mask, 0);
+        expect("a remotely freed block is in range", block, mask & ~block.initial_word(w), 0);
+    }
+    /// The remote map was taken over into the free map.
+    template <class B>
+    static void drained(B& block) {
+        check_maps(block);
+    }
+    template <class B>
+    static void owner_changed(B& block, std::uintptr_t from, std::uintptr_t to) {
+        if (!legal_transition(Owner(from).state(), Owner(to).state())) report::corruption("owner states change legally", &block, to, from);
+    }
+    /// The block allocator enters or leaves a list.
+    template <class B>
+    static void listed(B& block, bool enters) {
+        if (block.record.listed == enters) report::corruption("a block allocator is on one list at most", &block, block.record.listed, !enters);
+        block.record.listed = enters;
+    }
+    /// The slot goes back: every block must be free.
+    template <class B>
+    static void given_back(B& block) {
+        for (unsigned w = 0; w < B::words; ++w) {
+            expect("all blocks are free when a slot goes back", block, block.free_map[w].load(relaxed), block.initial_word(w));
+            expect("nobody holds a block of a slot that goes back", block, block.record.live[w].load(relaxed), 0);
+        }
+    }
+    /// Runs the whole-heap check every check_interval slow paths.
+    template <class Heap>
+    static void slow_path() {
+        const std::uint64_t interval = options::get(options::check_interval);
+        if (interval != 0 && slow_paths_.fetch_add(1, relaxed) % interval == interval - 1) Heap::verify();
+    }
+
+    /// Everything that must hold between the maps of one block allocator when its owner looks.
+    template <class B>
+    static void check_maps(B& block) {
+        for (unsigned w = 0; w < B::words; ++w) {
+            const std::uint64_t free = block.free_map[w].load(relaxed), mask = block.initial_word(w);
+            expect("free and remote map are disjoint", block, free & block.remote_map[w].load(relaxed), 0);
+            expect("reserved and out-of-range bits keep their value", block, free & ~block.block_mask(w), mask & ~block.block_mask(w));
+            expect("no block is both free and held", block, free & block.block_mask(w) & block.record.live[w].load(relaxed), 0);
+        }
+    }
+
+  private:
+    template <class B>
+    static void expect(const char* invariant, B& block, std::uint64_t found, std::uint64_t expected) {
+        if (found != expected) report::corruption(invariant, &block, found, expected);
+    }
+
+    static inline constinit Atomic<std::uint64_t> slow_paths_{0};
+};
+
+}  // namespace mpmm

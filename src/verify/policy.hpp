@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The verify seam: what the allocator tells a verifier, as a compile-time policy. NoVerify is empty and compiles to nothing; FullVerify
+// checks the structures at each seam. The seams are few and named; algorithms call them unconditionally.
+#pragma once
+
+#include "verify/full_verify.hpp"
+
+#include <cstdint>
+
+namespace mpmm {
+
+struct NoVerify {
+    static constexpr bool enabled = false;
+    struct BlockRecord {};
+
+    template <class B>
+    static void created(B&) {}
+    template <class B>
+    static void handed_out(B&, unsigned) {}
+    template <class B>
+    static bool returned(B&, unsigned) {
+        return true;
+    }
+    template <class B>
+    static void remote_published(B&, unsigned, std::uint64_t) {}
+    template <class B>
+    static void drained(B&) {}
+    template <class B>
+    static void owner_changed(B&, std::uintptr_t, std::uintptr_t) {}
+    template <class B>
+    static void listed(B&, bool) {}
+    template <class B>
+    static void given_back(B&) {}
+    template <class Heap>
+    static void slow_path() {}
+};
+
+#ifdef MPMM_VERIFY_BUILD
+using BuildVerify = FullVerify;
+#else
+using BuildVerify = NoVerify;
+#endif
+
+}  // namespace mpmm
