@@ -16,13 +16,6 @@ using G = BuildConfig::Geometry;
 
 namespace {
 
-/// nullptr becomes ENOMEM.
-[[gnu::always_inline]] inline void* or_enomem(void* block) {
-    if (block == nullptr) [[unlikely]]
-        errno = ENOMEM;
-    return block;
-}
-
 bool power_of_two(std::size_t value) { return std::has_single_bit(value); }
 
 bool whole_pages(const void* address, std::size_t size) {
@@ -43,7 +36,7 @@ void* aligned_alloc_checked(std::size_t alignment, std::size_t size, bool zero) 
         errno = EINVAL;
         return nullptr;
     }
-    return or_enomem(BuildHeap::aligned(alignment, size, zero));
+    return BuildHeap::aligned(alignment, size, zero);
 }
 
 }  // namespace
@@ -103,8 +96,8 @@ int mpmm_set_option(const char* key, const char* value) noexcept {
 
 // ---- the sized API ----
 
-void* mpmm_malloc(size_t size) noexcept { return or_enomem(BuildHeap::malloc(size)); }
-void* mpmm_zalloc(size_t size) noexcept { return or_enomem(BuildHeap::zalloc(size)); }
+void* mpmm_malloc(size_t size) noexcept { return BuildHeap::malloc(size); }
+void* mpmm_zalloc(size_t size) noexcept { return BuildHeap::zalloc(size); }
 void* mpmm_aligned_alloc(size_t alignment, size_t size) noexcept { return aligned_alloc_checked(alignment, size, false); }
 void* mpmm_aligned_zalloc(size_t alignment, size_t size) noexcept { return aligned_alloc_checked(alignment, size, true); }
 
@@ -119,7 +112,7 @@ void* mpmm_realloc(void* block, [[maybe_unused]] size_t old_size, size_t new_siz
     if (block == nullptr) return mpmm_malloc(new_size);
     if constexpr (BuildVerify::enabled)
         if (!size_fits(block, old_size)) return nullptr;
-    return or_enomem(BuildHeap::realloc(block, new_size, true));
+    return BuildHeap::realloc(block, new_size, true);
 }
 int mpmm_resize(void* block, [[maybe_unused]] size_t old_size, size_t new_size) noexcept {
     if constexpr (BuildVerify::enabled)
@@ -149,10 +142,10 @@ void mpmm_free_batch(size_t size, size_t count, void* const* blocks) noexcept {
 int mpmm_tcache_init(void) noexcept { return BuildHeap::own_cache() != nullptr ? 0 : ENOMEM; }
 void mpmm_tcache_flush(void) noexcept { BuildHeap::flush(); }
 void mpmm_tcache_release(void) noexcept { BuildHeap::release_cache(); }
-void* mpmm_tcache_malloc(size_t size) noexcept { return or_enomem(BuildHeap::tcache_malloc(size)); }
+void* mpmm_tcache_malloc(size_t size) noexcept { return BuildHeap::tcache_malloc(size); }
 void mpmm_tcache_free(void* block, size_t size) noexcept { mpmm_free(block, size); }
 
-void* mpmm_lcache_malloc(size_t size) noexcept { return or_enomem(BuildHeap::large_malloc(size)); }
+void* mpmm_lcache_malloc(size_t size) noexcept { return BuildHeap::large_malloc(size); }
 void mpmm_lcache_free(void* block, size_t size) noexcept { mpmm_free(block, size); }
 size_t mpmm_lcache_purge(void) noexcept { return BuildHeap::shared.large.trim(0); }
 

@@ -16,6 +16,7 @@
 #include "backend/backend.hpp"
 #include "block/owner_state.hpp"
 #include "block/size_classes.hpp"
+#include "block/tenant_map.hpp"
 #include "verify/report.hpp"
 
 namespace mpmm {
@@ -24,7 +25,7 @@ template <class C>
 class SlotChunk;
 
 template <class C>
-struct alignas(C::Geometry::line) BlockAllocator : Tenant {
+struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : Tenant {
     using G = typename C::Geometry;
     using V = typename C::Verify;
     using Shape = typename SizeClasses<G>::Shape;

@@ -10,6 +10,7 @@
 //   unused            no block allocator: the slot is free
 //   foreign           the address is not ours
 //   large_used, large_free    a run of chunks
+//   intrusive         a chunk whose block allocators lie in their slots
 //
 //             ┌──────────── local frees ─────────────┐
 //             ▼                                      │
@@ -35,6 +36,7 @@ enum class OwnerState : std::uintptr_t {
     foreign = 6,
     large_used = 7,
     large_free = 8,
+    intrusive = 9,
 };
 
 /// A thread cache's address and a state, in one word. Caches are aligned to 64 bytes, which leaves six bits. The word 0, what fresh and
@@ -73,7 +75,8 @@ constexpr bool legal_transition(OwnerState from, OwnerState to) {
         case orphan: return to == active || to == checked || to == unused;
         case large_used: return to == large_free;
         case large_free: return to == large_used;
-        case foreign: return false;
+        case foreign:
+        case intrusive: return false;
     }
     return false;
 }

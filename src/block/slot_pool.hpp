@@ -3,7 +3,7 @@
 //
 //     in persistent memory:  | slot bits | SlotChunk | BlockAllocator 0 | BlockAllocator 1 | …     (detached)
 //                            | slot bits | SlotChunk |                                              (intrusive)
-//                                                    ^ the chunk map's entry points here
+// The chunk map's entry of a detached chunk leads to the array, that of an intrusive one to the SlotChunk.
 //
 // Records are type-stable: a pool reuses them for its next chunk. A slot that comes back keeps its pages for the purge delay (bits: dirty,
 // and aged when it was dirty at the last pass already); a chunk whose slots are all free returns to the large cache. One lock per pool.
@@ -16,7 +16,7 @@
 namespace mpmm {
 
 template <class C>
-class alignas(64) SlotChunk {
+class alignas(tenant_alignment) SlotChunk : public Tenant {
   public:
     using Block = BlockAllocator<C>;
 
@@ -39,6 +39,16 @@ class alignas(64) SlotChunk {
         return static_cast<std::size_t>(static_cast<const std::byte*>(address) - extent.base) >> slot_shift;
     }
     bool is_free(std::size_t index) const { return (free_bits[index / 64] >> (index % 64) & 1) != 0; }
+    /// What the chunk map says about this chunk.
+    auto entry() const {
+        using Entries = TenantEntries<typename C::Geometry>;
+        return intrusive ? Entries::whole(this) : Entries::slots(this + 1, sizeof(Block), extent.base, slot_shift);
+    }
+    /// The tenant of an address in an intrusive chunk.
+    [[gnu::always_inline]] Tenant* intrusive_tenant(const void* address) const {
+        return reinterpret_cast<Tenant*>(
+            intrusive_header(reinterpret_cast<std::uintptr_t>(address) >> slot_shift << slot_shift, slot_shift));
+    }
     /// Where the block allocator of a slot is.
     Block* block(std::size_t index) {
         if (intrusive) return reinterpret_cast<Block*>(intrusive_header(reinterpret_cast<std::uintptr_t>(slot(index)), slot_shift));
@@ -155,6 +165,7 @@ class SlotPool {
         chunk->slots = slots;
         chunk->slot_shift = shape.slot_shift;
         chunk->intrusive = shape.intrusive;
+        if (shape.intrusive) chunk->owner_word.store(Owner(OwnerState::intrusive).word(), relaxed);
         return chunk;
     }
     bool add_chunk(Persistent<G>& memory, LargeCache<C>& large, TenantMap<G>& map, const Shape& shape) {
@@ -180,7 +191,7 @@ class SlotPool {
         if (all_ != nullptr) all_->all_previous = chunk;
         all_ = chunk;
         link(chunk);
-        map.set(chunk->extent.base, Entries::slots(chunk + 1, chunk->slot_shift, chunk->intrusive));
+        map.set(chunk->extent.base, chunk->entry());
         return true;
     }
     void drop_chunk(LargeCache<C>& large, TenantMap<G>& map, Chunk* chunk) {

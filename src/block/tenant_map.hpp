@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the chunk map's entries mean, and the way from an address to its tenant, which every free takes.
 //
-//     entry = address of the first tenant | slot shift (5 bits) | intrusive (1 bit)
+//     entry = address | slot shift (6 bits)
 //
-// The tenants of a chunk with detached block allocators are an array indexed by the slot number. Everything else is made to look the same:
-// a large run and "not ours" are arrays of one with the slot shift of a whole chunk, so the look-up has no special case, and their owner
-// word, which no thread cache equals, sends the caller to the slow path. Only intrusive block allocators lie somewhere else.
+// The tenants of a chunk with detached block allocators are an array indexed by the slot number. The address in the entry is where tenant 0
+// would be if the array began at address 0 of the machine: then (user address >> slot shift) x tenant size + entry is the tenant, with no
+// mask for the chunk. Everything else is made to look the same: a large run, a chunk of intrusive block allocators and "not ours" have the
+// slot shift 63, which makes the slot number 0 for every address. So the look-up has no special case: their owner word, which no thread
+// cache equals, sends the caller to the slow path.
 #pragma once
 
 #include "block/owner_state.hpp"
@@ -13,28 +15,39 @@
 
 namespace mpmm {
 
+/// Tenants are aligned to this, and block allocators are a multiple of it long: it leaves the entry's low bits free.
+inline constexpr std::size_t tenant_alignment = 128;
+
 /// The tenant of every address that is not ours.
 struct ForeignTenant {
-    alignas(64) static inline constinit std::byte storage[64] = {static_cast<std::byte>(OwnerState::foreign)};
+    alignas(tenant_alignment) static inline constinit std::byte storage[tenant_alignment] = {static_cast<std::byte>(OwnerState::foreign)};
 };
 
 template <class G>
 struct TenantEntries {
     using Entry = std::byte*;
-    static constexpr std::uintptr_t shift_mask = 31, intrusive = 32, tag_mask = 63;
-    static_assert(G::chunk_shift <= shift_mask);
+    static constexpr std::uintptr_t shift_mask = 63, tag_mask = tenant_alignment - 1;
+    static constexpr unsigned no_slots = 63;
+    static_assert(G::chunk_shift < no_slots);
 
-    static constexpr Entry none() { return ForeignTenant::storage + G::chunk_shift; }
-    /// A whole chunk with one tenant.
-    static Entry whole(Tenant* tenant) { return reinterpret_cast<std::byte*>(tenant) + G::chunk_shift; }
-    static Entry slots(void* first_tenant, unsigned slot_shift, bool is_intrusive) {
-        return static_cast<std::byte*>(first_tenant) + slot_shift + (is_intrusive ? intrusive : 0);
+    static constexpr Entry none() { return ForeignTenant::storage + no_slots; }
+    /// A whole chunk, or a run of them, with one tenant.
+    static Entry whole(const Tenant* tenant) {
+        return reinterpret_cast<Entry>(reinterpret_cast<std::uintptr_t>(tenant) | no_slots);
     }
-    static bool is_intrusive(Entry entry) { return (reinterpret_cast<std::uintptr_t>(entry) & intrusive) != 0; }
-    static unsigned slot_shift(Entry entry) { return reinterpret_cast<std::uintptr_t>(entry) & shift_mask; }
-    /// The first tenant; for intrusive chunks the end of the chunk's record.
-    static std::byte* first(Entry entry) {
-        return reinterpret_cast<std::byte*>(reinterpret_cast<std::uintptr_t>(entry) & ~tag_mask);
+    /// A chunk of slots whose tenants begin at `first`, `tenant_size` apart.
+    static Entry slots(const void* first, std::size_t tenant_size, const void* chunk, unsigned slot_shift) {
+        const std::uintptr_t before = (reinterpret_cast<std::uintptr_t>(chunk) >> slot_shift) * tenant_size;
+        return reinterpret_cast<Entry>((reinterpret_cast<std::uintptr_t>(first) - before) | slot_shift);
+    }
+    static bool is_whole(Entry entry) { return (reinterpret_cast<std::uintptr_t>(entry) & shift_mask) == no_slots; }
+    /// The tenant of `address`, whose chunk has this entry. TenantSize is that of block allocators.
+    template <std::size_t TenantSize>
+    [[gnu::always_inline]] static Tenant* tenant(Entry entry, const void* address) {
+        static_assert(TenantSize % tenant_alignment == 0);
+        const auto bits = reinterpret_cast<std::uintptr_t>(entry);
+        const std::uintptr_t slot = reinterpret_cast<std::uintptr_t>(address) >> (bits & shift_mask);
+        return reinterpret_cast<Tenant*>((bits + slot * TenantSize) & ~tag_mask);
     }
 };
 

@@ -29,14 +29,15 @@ class DigitalTree {
 
     /// The entry of the chunk `address` lies in, for any bit pattern whatever.
     [[gnu::always_inline]] Entry find(const void* address) const {
-        const std::uintptr_t number = reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift;
-        if (number >= chunk_count) [[unlikely]]
+        const std::uintptr_t whole = reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift;
+        if (whole >= chunk_count) [[unlikely]]
             return Entries::none();
+        const std::uintptr_t number = opaque(whole);
         const Mid* const mid = root_[number >> (mid_bits + leaf_bits)].load(acquire);
         if (mid == nullptr) [[unlikely]]
             return Entries::none();
-        const Leaf* const leaf = mid->leaves[(number >> leaf_bits) % mid_size].load(acquire);
-        return leaf->entries[number % leaf_size].load(acquire);
+        const Leaf* const leaf = mid->leaves[static_cast<std::uint8_t>(number >> leaf_bits)].load(acquire);
+        return leaf->entries[static_cast<std::uint8_t>(number)].load(acquire);
     }
 
     /// Makes room for `count` chunks from `address` on, so that set() cannot fail. False when out of memory or beyond the address bits.
@@ -112,9 +113,9 @@ class DigitalTree {
         return true;
     }
 
-    Persistent<G>& memory_;
-    Mutex lock_;
     Atomic<Mid*> root_[root_size]{};
+    Mutex lock_;
+    Persistent<G>& memory_;
 };
 
 }  // namespace mpmm

@@ -3,7 +3,7 @@
 //
 // malloc and free are a few instructions on the current thread's cache; everything else is out of line. A thread gets its cache at its
 // first slow path and gives it up at its end; what it does after that (destructors that run late) goes through one shared cache under a
-// lock. Out of memory is nullptr, after unused memory was given back and the request tried again; errno is the API's business.
+// lock. Out of memory is nullptr and ENOMEM, after unused memory was given back and the request tried again.
 #pragma once
 
 #include "heap/config.hpp"
@@ -22,18 +22,12 @@ class Heap {
     using Block = BlockAllocator<C>;
 
     [[gnu::always_inline]] static void* malloc(std::size_t size) {
-        if (size <= Classes::direct_max) [[likely]] {
-            if (void* const block = current()->direct_bin(size).take(); block != nullptr) [[likely]]
-                return block;
-        }
+        void* block = nullptr;
+        if (size <= Classes::direct_max && current()->direct_bin(size).take(block)) [[likely]]
+            return block;
         return malloc_slow(size);
     }
-    [[gnu::always_inline]] static void free(void* address) {
-        const auto [tenant, intrusive] = shared.locate(address);
-        if (intrusive ? current()->free_own(tenant, address, true) : current()->free_own(tenant, address, false)) [[likely]]
-            return;
-        free_slow(tenant, address);
-    }
+    [[gnu::always_inline]] static void free(void* address) { free_in<false>(address, shared.first_tenant(address)); }
 
     /// The first `size` bytes are zero.
     static void* zalloc(std::size_t size);
@@ -71,8 +65,24 @@ class Heap {
     using Slot = ThreadSlot<Cache>;
 
     [[gnu::always_inline]] static Cache* current() { return Slot::current; }
+    template <bool Intrusive>
+    [[gnu::always_inline]] static void free_in(void* address, Tenant* tenant) {
+        Cache* const cache = current();
+        const auto freed = cache->template free_own<Intrusive>(address, tenant);
+        if (freed == Cache::Freed::done) [[likely]]
+            return;
+        if (freed == Cache::Freed::word_full) return word_became_full(address, tenant);
+        return Intrusive ? free_slow(address, tenant) : free_elsewhere(address, tenant);
+    }
+    /// The tenant is not one of this cache's detached block allocators, or the block is not what it should be.
+    [[gnu::noinline]] static void free_elsewhere(void* address, Tenant* tenant) {
+        if (tenant->owner(relaxed) == Owner(OwnerState::intrusive)) [[likely]]
+            return free_in<true>(address, static_cast<SlotChunk<C>*>(tenant)->intrusive_tenant(address));
+        return free_slow(address, tenant);
+    }
+    [[gnu::noinline]] static void word_became_full(void*, Tenant* tenant) { current()->word_became_full(*static_cast<Block*>(tenant)); }
     [[gnu::noinline]] static void* malloc_slow(std::size_t size);
-    [[gnu::noinline]] static void free_slow(Tenant* tenant, void* address);
+    [[gnu::noinline]] static void free_slow(void* address, Tenant* tenant);
     static void* malloc_class(unsigned index, bool& clean);
     static void* malloc_late(unsigned index);
     static void* malloc_large(std::size_t size, std::size_t alignment, bool zero);

@@ -4,9 +4,17 @@
 #include "platform/os.hpp"
 #include "verify/options.hpp"
 
+#include <cerrno>
 #include <cstring>
 
 namespace mpmm {
+
+/// A failed request's errno.
+inline void* or_enomem(void* block) {
+    if (block == nullptr) [[unlikely]]
+        errno = ENOMEM;
+    return block;
+}
 
 // ---- caches and threads ----
 
@@ -65,7 +73,7 @@ void* Heap<C>::malloc_slow(std::size_t size) {
     if (size <= Classes::max_size) {
         const unsigned index = Classes::of(size);
         if (size > Classes::direct_max)
-            if (void* const block = current()->bin(index).take(); block != nullptr) return block;
+            if (void* block = nullptr; current()->bin(index).take(block)) return block;
         bool clean = false;
         return malloc_class(index, clean);
     }
@@ -83,7 +91,7 @@ void* Heap<C>::malloc_class(unsigned index, bool& clean) {
         block = cache->allocate_slow(index);
     }
     clean = cache->last_was_clean();
-    return block;
+    return or_enomem(block);
 }
 
 /// For threads past their end, or without a cache: one cache for all of them. Its blocks are freed like those of any other thread.
@@ -91,9 +99,9 @@ template <class C>
 void* Heap<C>::malloc_late(unsigned index) {
     const Guard guard(late_lock_);
     if (late_cache_ == nullptr) late_cache_ = registry_.acquire(shared);
-    if (late_cache_ == nullptr) return nullptr;
-    if (void* const block = late_cache_->bin(index).take(); block != nullptr) return block;
-    return late_cache_->allocate_slow(index);
+    if (late_cache_ == nullptr) return or_enomem(nullptr);
+    if (void* block = nullptr; late_cache_->bin(index).take(block)) return block;
+    return or_enomem(late_cache_->allocate_slow(index));
 }
 
 template <class C>
@@ -105,7 +113,7 @@ void* Heap<C>::malloc_large(std::size_t size, std::size_t alignment, bool zero) 
         block = shared.large.allocate(size, alignment, zero);
     }
     maintain(current()->is_empty_cache() ? nullptr : current());
-    return block;
+    return or_enomem(block);
 }
 
 template <class C>
@@ -132,7 +140,7 @@ void* Heap<C>::zalloc(std::size_t size) {
 
 template <class C>
 void* Heap<C>::aligned(std::size_t alignment, std::size_t size, bool zero) {
-    if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX / 2) return nullptr;
+    if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX / 2) return or_enomem(nullptr);
     const std::size_t least = size > alignment ? size : alignment;
     if (least <= Classes::max_size) {
         // Blocks lie at multiples of their size in a slot that is aligned to more than that.
@@ -147,21 +155,21 @@ void* Heap<C>::aligned(std::size_t alignment, std::size_t size, bool zero) {
 template <class C>
 void* Heap<C>::tcache_malloc(std::size_t size) {
     Cache* const cache = own_cache();
-    if (cache == nullptr || size > Classes::max_size) return nullptr;
+    if (cache == nullptr || size > Classes::max_size) return or_enomem(nullptr);
     const unsigned index = Classes::of(size);
-    if (void* const block = cache->bin(index).take(); block != nullptr) return block;
-    return cache->allocate_slow(index, false);
+    if (void* block = nullptr; cache->bin(index).take(block)) return block;
+    return or_enomem(cache->allocate_slow(index, false));
 }
 
 template <class C>
 void* Heap<C>::large_malloc(std::size_t size) {
-    return size > PTRDIFF_MAX ? nullptr : malloc_large(size, 1, false);
+    return malloc_large(size, 1, false);
 }
 
 // ---- free ----
 
 template <class C>
-void Heap<C>::free_slow(Tenant* tenant, void* address) {
+void Heap<C>::free_slow(void* address, Tenant* tenant) {
     if (address == nullptr) return;
     switch (tenant->owner().state()) {
         case OwnerState::large_used:
@@ -219,12 +227,12 @@ auto Heap<C>::live_block(Tenant* tenant, const void* address) -> Block* {
 
 template <class C>
 void* Heap<C>::realloc(void* address, std::size_t size, bool moved_ok) {
-    if (size > PTRDIFF_MAX) return nullptr;
-    const auto place = shared.locate(address);
-    const OwnerState state = place.tenant->owner().state();
+    if (size > PTRDIFF_MAX) return or_enomem(nullptr);
+    Tenant* const tenant = shared.locate(address);
+    const OwnerState state = tenant->owner().state();
     std::size_t usable = 0;
     if (state == OwnerState::large_used || state == OwnerState::large_free) {
-        auto& run = *static_cast<Run*>(place.tenant);
+        auto& run = *static_cast<Run*>(tenant);
         if (state == OwnerState::large_free || address != run.extent.base) {
             report::user_error(state == OwnerState::large_free ? report::Kind::double_free : report::Kind::invalid_free, address);
             return nullptr;
@@ -235,7 +243,7 @@ void* Heap<C>::realloc(void* address, std::size_t size, bool moved_ok) {
         if (size > usable)
             if (void* const moved = shared.large.grow_by_moving(run, size); moved != nullptr) return moved;
     } else {
-        Block* const block = live_block(place.tenant, address);
+        Block* const block = live_block(tenant, address);
         if (block == nullptr) return nullptr;
         usable = block->size;
         // Shrinking keeps the block until half of it is unused; then a smaller one is worth the copy.

@@ -59,8 +59,8 @@ int Heap<C>::walk(mpmm_walk_callback callback, void* context) {
             });
     });
     shared.map.for_each([&](std::byte* chunk, auto entry) {
-        if (result != 0 || TenantEntries<G>::is_intrusive(entry)) return;
-        auto* const tenant = reinterpret_cast<Tenant*>(TenantEntries<G>::first(entry));
+        if (result != 0 || !TenantEntries<G>::is_whole(entry)) return;
+        Tenant* const tenant = shared.first_tenant(chunk);
         if (tenant->owner().state() != OwnerState::large_used) return;
         auto* const run = static_cast<Run*>(tenant);
         if (run->extent.base == chunk) result = callback(chunk, run->size, context);
@@ -70,15 +70,15 @@ int Heap<C>::walk(mpmm_walk_callback callback, void* context) {
 
 template <class C>
 mpmm_address_info Heap<C>::describe(const void* address) {
-    const auto place = shared.locate(address);
+    Tenant* const tenant = shared.locate(address);
     const auto* const where = static_cast<const std::byte*>(address);
     mpmm_address_info info{};
-    switch (place.tenant->owner().state()) {
+    switch (tenant->owner().state()) {
         case OwnerState::foreign: info.kind = MPMM_ADDRESS_FOREIGN; return info;
         case OwnerState::unused:
         case OwnerState::large_free: info.kind = MPMM_ADDRESS_UNUSED; return info;
         case OwnerState::large_used: {
-            const auto& run = *static_cast<const Run*>(place.tenant);
+            const auto& run = *static_cast<const Run*>(tenant);
             info.offset = static_cast<std::size_t>(where - run.extent.base);
             info.kind = info.offset < run.size ? MPMM_ADDRESS_LIVE : MPMM_ADDRESS_UNUSED;
             if (info.kind == MPMM_ADDRESS_LIVE) {
@@ -89,7 +89,7 @@ mpmm_address_info Heap<C>::describe(const void* address) {
         }
         default: break;
     }
-    const auto& block = *static_cast<const Block*>(place.tenant);
+    const auto& block = *static_cast<const Block*>(tenant);
     const std::size_t offset = static_cast<std::size_t>(where - block.base);
     const auto index = static_cast<unsigned>(offset / block.size);
     info.kind = MPMM_ADDRESS_UNUSED;
@@ -126,7 +126,7 @@ std::size_t Heap<C>::verify() {
             pool.for_each_chunk([&](SlotChunk<C>& chunk) {
                 check.expect("a chunk's map entry points at its record", &chunk,
                              reinterpret_cast<std::uintptr_t>(shared.map.find(chunk.extent.base)),
-                             reinterpret_cast<std::uintptr_t>(Entries::slots(&chunk + 1, chunk.slot_shift, chunk.intrusive)));
+                             reinterpret_cast<std::uintptr_t>(chunk.entry()));
                 unsigned free_slots = 0;
                 for (unsigned w = 0; w < chunk.bit_words(); ++w) free_slots += static_cast<unsigned>(std::popcount(chunk.free_bits[w]));
                 check.expect("a chunk's free slots are counted", &chunk, chunk.free_slots, free_slots);
@@ -147,7 +147,7 @@ std::size_t Heap<C>::verify() {
                                    state == OwnerState::queued || state == OwnerState::orphan;
                 check.expect("a used slot's block allocator has a legal owner state", &block, owned, true);
                 check.expect("a block allocator lies in its chunk's slot", &block,
-                             reinterpret_cast<std::uintptr_t>(shared.locate(block.base).tenant), reinterpret_cast<std::uintptr_t>(&block));
+                             reinterpret_cast<std::uintptr_t>(shared.locate(block.base)), reinterpret_cast<std::uintptr_t>(&block));
             });
         }
     }

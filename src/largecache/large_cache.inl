@@ -28,8 +28,8 @@ void LargeCache<C>::insert_free(const Extent& extent, std::uint64_t now) {
 template <class C>
 Run* LargeCache<C>::free_neighbour(const std::byte* address, const Extent& of) {
     const auto entry = map_.find(address);
-    if (entry == Entries::none() || Entries::is_intrusive(entry)) return nullptr;
-    auto* const tenant = reinterpret_cast<Tenant*>(Entries::first(entry));
+    if (!Entries::is_whole(entry)) return nullptr;
+    Tenant* const tenant = Entries::template tenant<tenant_alignment>(entry, address);
     if (tenant->owner() != Owner(OwnerState::large_free)) return nullptr;
     auto* const run = static_cast<Run*>(tenant);
     return backend_.mergeable() || run->extent.origin == of.origin ? run : nullptr;

@@ -2,7 +2,7 @@
 // A run: consecutive chunks that are one large block, or free. Its descriptor is type-stable: recycled as a Run, never anything else.
 #pragma once
 
-#include "block/owner_state.hpp"
+#include "block/tenant_map.hpp"
 
 #include <cstddef>
 
@@ -17,7 +17,7 @@ struct Extent {
 };
 
 /// owner_word is large_used or large_free.
-struct alignas(64) Run : Tenant {
+struct alignas(tenant_alignment) Run : Tenant {
     Extent extent;
     std::size_t size = 0;     ///< bytes the user may use, whole pages
     std::uint64_t since = 0;  ///< when it became free or was purged, in milliseconds

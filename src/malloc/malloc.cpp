@@ -16,13 +16,7 @@ using G = BuildConfig::Geometry;
 
 namespace {
 
-[[gnu::always_inline]] inline void* or_enomem(void* block) {
-    if (block == nullptr) [[unlikely]]
-        errno = ENOMEM;
-    return block;
-}
-
-void* aligned_or_null(std::size_t alignment, std::size_t size) { return or_enomem(BuildHeap::aligned(alignment, size, false)); }
+void* aligned_or_null(std::size_t alignment, std::size_t size) { return BuildHeap::aligned(alignment, size, false); }
 
 mpmm_stats heap_stats() {
     mpmm_stats stats{};
@@ -48,24 +42,24 @@ Info fill_mallinfo() {
 
 extern "C" {
 
-MPMM_EXPORT void* malloc(size_t size) noexcept { return or_enomem(BuildHeap::malloc(size)); }
+MPMM_EXPORT void* malloc(size_t size) noexcept { return BuildHeap::malloc(size); }
 
 MPMM_EXPORT void free(void* block) noexcept { BuildHeap::free(block); }
 
 MPMM_EXPORT void* calloc(size_t count, size_t size) noexcept {
     size_t total = 0;
     if (__builtin_mul_overflow(count, size, &total)) return or_enomem(nullptr);
-    return or_enomem(BuildHeap::zalloc(total));
+    return BuildHeap::zalloc(total);
 }
 
 MPMM_EXPORT void* realloc(void* block, size_t size) noexcept {
-    if (block == nullptr) return or_enomem(BuildHeap::malloc(size));
+    if (block == nullptr) return BuildHeap::malloc(size);
     if (size == 0) {
         // As the GNU C library does: the block is freed and there is no new one.
         BuildHeap::free(block);
         return nullptr;
     }
-    return or_enomem(BuildHeap::realloc(block, size, true));
+    return BuildHeap::realloc(block, size, true);
 }
 
 MPMM_EXPORT void* reallocarray(void* block, size_t count, size_t size) noexcept {
@@ -94,7 +88,9 @@ MPMM_EXPORT void* aligned_alloc(size_t alignment, size_t size) noexcept {
 /// errno is not set; the result is the error.
 MPMM_EXPORT int posix_memalign(void** result, size_t alignment, size_t size) noexcept {
     if (!std::has_single_bit(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
+    const int kept = errno;
     void* const block = BuildHeap::aligned(alignment, size, false);
+    errno = kept;
     if (block == nullptr) return ENOMEM;
     *result = block;
     return 0;

@@ -7,28 +7,22 @@
 #include "malloc/drop_in.hpp"
 #include "verify/report.hpp"
 
-#include <cerrno>
 #include <cstddef>
 #include <dlfcn.h>
 #include <new>
 
 using namespace mpmm;
 
-namespace {
-
 extern "C" {
 [[gnu::weak]] void mpmm_runtime_throw_bad_alloc() __asm__("_ZSt17__throw_bad_allocv");
 [[gnu::weak]] std::new_handler mpmm_runtime_get_new_handler() __asm__("_ZSt15get_new_handlerv");
 }
 
+namespace {
+
 template <class Function>
 Function* runtime(Function* linked, const char* name) {
     return linked != nullptr ? linked : reinterpret_cast<Function*>(::dlsym(RTLD_DEFAULT, name));
-}
-
-std::new_handler current_handler() {
-    auto* const get = runtime(&mpmm_runtime_get_new_handler, "_ZSt15get_new_handlerv");
-    return get != nullptr ? get() : nullptr;
 }
 
 [[noreturn]] void throw_bad_alloc(std::size_t size) {
@@ -36,12 +30,35 @@ std::new_handler current_handler() {
     report::cannot_throw(size);
 }
 
+[[gnu::always_inline]] inline void* new_or_throw(std::size_t size) {
+    void* const block = BuildHeap::malloc(size);
+    return block != nullptr ? block : drop_in::new_slow(size, 0);
+}
+
+void* new_aligned(std::size_t size, std::align_val_t alignment) {
+    void* const block = drop_in::try_new(size, static_cast<std::size_t>(alignment));
+    return block != nullptr ? block : drop_in::new_slow(size, static_cast<std::size_t>(alignment));
+}
+
+void* new_nothrow(std::size_t size, std::size_t alignment) {
+    void* const block = drop_in::try_new(size, alignment);
+    return block != nullptr || drop_in::current_handler() == nullptr ? block : drop_in::new_nothrow_slow(size, alignment);
+}
+
+}  // namespace
+
+namespace mpmm::drop_in {
+
+std::new_handler current_handler() {
+    auto* const get = runtime(&mpmm_runtime_get_new_handler, "_ZSt15get_new_handlerv");
+    return get != nullptr ? get() : nullptr;
+}
+
 void* try_new(std::size_t size, std::size_t alignment) {
     return alignment == 0 ? BuildHeap::malloc(size) : BuildHeap::aligned(alignment, size, false);
 }
 
-/// [new.delete.single]: call the handler until memory is there or no handler is left.
-[[gnu::cold]] [[gnu::noinline]] void* new_slow(std::size_t size, std::size_t alignment) {
+void* new_slow(std::size_t size, std::size_t alignment) {
     for (;;) {
         const std::new_handler handler = current_handler();
         if (handler == nullptr) throw_bad_alloc(size);
@@ -50,31 +67,7 @@ void* try_new(std::size_t size, std::size_t alignment) {
     }
 }
 
-[[gnu::always_inline]] inline void* new_or_throw(std::size_t size) {
-    void* const block = BuildHeap::malloc(size);
-    return block != nullptr ? block : new_slow(size, 0);
-}
-
-void* new_aligned(std::size_t size, std::align_val_t alignment) {
-    void* const block = try_new(size, static_cast<std::size_t>(alignment));
-    return block != nullptr ? block : new_slow(size, static_cast<std::size_t>(alignment));
-}
-
-/// The nothrow forms call the handler too; an exception it throws ends here as nullptr.
-void* new_nothrow(std::size_t size, std::size_t alignment) noexcept {
-    if (void* const block = try_new(size, alignment); block != nullptr) return block;
-    if (current_handler() == nullptr) {
-        errno = ENOMEM;
-        return nullptr;
-    }
-    try {
-        return new_slow(size, alignment);
-    } catch (...) {
-        return nullptr;
-    }
-}
-
-}  // namespace
+}  // namespace mpmm::drop_in
 
 MPMM_EXPORT void* operator new(std::size_t size) { return new_or_throw(size); }
 MPMM_EXPORT void* operator new[](std::size_t size) { return new_or_throw(size); }

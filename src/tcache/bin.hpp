@@ -23,15 +23,16 @@ struct Bin {
     std::size_t size = 0;
     BlockAllocator<C>* current = nullptr;
 
-    /// The lowest free block of the word, or nullptr.
-    [[gnu::always_inline]] void* take() {
+    /// Takes the lowest free block of the word; false when it has none.
+    [[gnu::always_inline]] bool take(void*& block) {
         const std::uint64_t bits = word->load(relaxed);
         if (bits == 0) [[unlikely]]
-            return nullptr;
+            return false;
         word->store(bits & (bits - 1), relaxed);
-        const auto bit = static_cast<unsigned>(std::countr_zero(bits));
-        if constexpr (C::Verify::enabled) C::Verify::handed_out(*current, static_cast<unsigned>(word - current->free_map) * 64 + bit);
-        return base + bit * size;
+        const std::uint64_t bit = lowest_bit(bits);
+        if constexpr (C::Verify::enabled) C::Verify::handed_out(*current, static_cast<unsigned>(word - current->free_map) * 64 + static_cast<unsigned>(bit));
+        block = base + bit * size;
+        return true;
     }
     /// Takes from word `w` of `block` from now on.
     void aim(BlockAllocator<C>* block, unsigned w) {

@@ -70,9 +70,9 @@ struct Shared {
     static constexpr auto shapes = Classes::shapes(C::intrusive_max);
     static constexpr unsigned min_shift = shapes[0].slot_shift, shift_count = G::chunk_shift - min_shift + 1;
 
+    TenantMap<G> map{memory};  // first: every free indexes its root
     Backend backend;
     Persistent<G> memory{backend};
-    TenantMap<G> map{memory};
     LargeCache<C> large{backend, memory, map};
     SlotPool<C> pools[2][shift_count];
     OrphanList<C> orphans[Classes::count];
@@ -96,20 +96,14 @@ struct Shared {
         orphans[block.class_index].push(&block);
     }
 
-    /// The way from an address to its tenant, in two forms: detached (and everything that looks like it), and intrusive.
-    struct Place {
-        Tenant* tenant;
-        bool intrusive;
-    };
-    [[gnu::always_inline]] Place locate(const void* address) const {
-        const auto bits = reinterpret_cast<std::uintptr_t>(map.find(address)), where = reinterpret_cast<std::uintptr_t>(address);
-        const auto shift = static_cast<unsigned>(bits & TenantEntries<G>::shift_mask);
-        if ((bits & TenantEntries<G>::intrusive) != 0) {
-            const std::uintptr_t slot = where >> shift << shift;
-            return {reinterpret_cast<Tenant*>(intrusive_header(slot, shift)), true};
-        }
-        const std::size_t slot = static_cast<std::uint32_t>(where & (G::chunk - 1)) >> shift;
-        return {reinterpret_cast<Tenant*>((bits & ~TenantEntries<G>::tag_mask) + slot * sizeof(Block)), false};
+    /// The way from an address to its tenant. The first step gives the chunk's record for intrusive block allocators.
+    [[gnu::always_inline]] Tenant* first_tenant(const void* address) const {
+        return TenantEntries<G>::template tenant<sizeof(Block)>(map.find(address), address);
+    }
+    Tenant* locate(const void* address) const {
+        Tenant* const tenant = first_tenant(address);
+        if (tenant->owner(relaxed) != Owner(OwnerState::intrusive)) return tenant;
+        return static_cast<SlotChunk<C>*>(tenant)->intrusive_tenant(address);
     }
 
     template <class Visit>

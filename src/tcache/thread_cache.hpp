@@ -34,29 +34,34 @@ class alignas(64) ThreadCache {
     [[gnu::always_inline]] Bin<C>& direct_bin(std::size_t size) { return *direct_[(size + 7) / 8]; }
     Bin<C>& bin(unsigned index) { return bins_[index]; }
 
-    /// Frees a block of `tenant` if it belongs to this cache and nothing is unusual; false otherwise, with nothing changed.
-    [[gnu::always_inline]] bool free_own(Tenant* tenant, const void* address, bool intrusive) {
+    enum class Freed { done, word_full, not_here };
+
+    /// Frees a block of `tenant` if it belongs to this cache and nothing is unusual; otherwise not_here, with nothing changed. After
+    /// word_full the caller calls word_became_full(): a tail call there keeps this path free of a stack frame.
+    template <bool Intrusive>
+    [[gnu::always_inline]] Freed free_own(const void* address, Tenant* tenant) {
         // relaxed: a word equal to this cache was written by this thread, or before the cache was handed to it.
         if (tenant->owner_word.load(relaxed) != reinterpret_cast<std::uintptr_t>(this)) [[unlikely]]
-            return false;
+            return Freed::not_here;
         auto& block = *static_cast<Block*>(tenant);
         const auto offset = static_cast<std::size_t>(static_cast<const std::byte*>(address) - block.base);
         const auto [index, exact] = block.reciprocal.divide(offset);
         if (!exact) [[unlikely]]
-            return false;
-        if (intrusive && index - block.reserved_first < block.reserved_count) [[unlikely]]
-            return false;
+            return Freed::not_here;
+        if constexpr (Intrusive)
+            if (index - block.reserved_first < block.reserved_count) [[unlikely]]
+                return Freed::not_here;
         Atomic<std::uint64_t>& word = block.free_map[index / 64];
-        const std::uint64_t bits = word.load(relaxed), bit = std::uint64_t{1} << (index % 64);
-        if ((bits & bit) != 0) [[unlikely]]
-            return false;
+        std::uint64_t bits = word.load(relaxed);
+        if (test_and_set(bits, index)) [[unlikely]]
+            return Freed::not_here;
         if constexpr (V::enabled)
-            if (!V::returned(block, static_cast<unsigned>(index))) return false;
-        word.store(bits | bit, relaxed);
-        if ((bits | bit) == all_ones) [[unlikely]]
-            word_became_full(block);
-        return true;
+            if (!V::returned(block, static_cast<unsigned>(index))) return Freed::not_here;
+        word.store(bits, relaxed);
+        return bits == all_ones ? Freed::word_full : Freed::done;
     }
+    /// 64 neighbouring blocks became free: the only moment at which the fast path asks whether all are.
+    void word_became_full(Block& block);
 
     // ---- slow paths: thread_cache.inl ----
 
@@ -112,7 +117,6 @@ class alignas(64) ThreadCache {
     void activate(Block* block);
     void free_to_full(Block& block, unsigned index);
     void free_remote(Block& block, unsigned index);
-    [[gnu::noinline]] void word_became_full(Block& block);
     void release_if_empty(Block& block);
     static void publish(Block& block, unsigned w, std::uint64_t mask);
     static void wake(Block& block, Owner owner);

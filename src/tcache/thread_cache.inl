@@ -16,7 +16,9 @@ void* ThreadCache<C>::take_from(Block* block, unsigned index) {
     const unsigned w = block->lowest_free_word();
     if (w == Block::words) return nullptr;
     bin.aim(block, w);
-    return bin.take();
+    void* taken = nullptr;
+    bin.take(taken);
+    return taken;
 }
 
 /// Block allocators of less than a word never feed a bin's word: there are few blocks, they are big, and knowing which of them are clean
@@ -141,7 +143,6 @@ void ThreadCache<C>::free_to_full(Block& block, unsigned index) {
     }
 }
 
-/// Called when 64 neighbouring blocks are free: the only moment at which the fast path asks whether all are.
 template <class C>
 void ThreadCache<C>::word_became_full(Block& block) {
     --countdown_;
