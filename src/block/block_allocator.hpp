@@ -107,7 +107,17 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
         return sum;
     }
     /// Whether a full block allocator has enough blocks back to be used again.
-    bool worth_waking() const { return returned.load(seq_cst) + remote_blocks() >= wake_threshold(); }
+    ///
+    /// `returned` is read relaxed: a count that is one too low delays the wake-up to the next free. It cannot be put off for ever, because
+    /// the remote map's share, which seq_cst makes exact, and the owner's share each suffice alone: at most twice the threshold stays back.
+    bool worth_waking() const { return returned.load(relaxed) + remote_blocks() >= wake_threshold(); }
+    /// Counts a free by the owner while full; true when that is enough to wake up. Leaves the remote map's line alone: who frees remotely
+    /// counts both shares.
+    bool count_returned() {
+        const std::uint32_t now = returned.load(relaxed) + 1;
+        returned.store(now, relaxed);
+        return now >= wake_threshold();
+    }
     /// The state in which its owner takes blocks from it.
     OwnerState usable_state() const { return checked() ? OwnerState::checked : OwnerState::active; }
 

@@ -17,7 +17,7 @@
 //  unused → active/checked ── no free block left → full ── remote frees → queued ─┐
 //    ▲        │   ▲   ▲                                       │                   │
 //    └ empty ─┘   │   └────────── owner takes it back ────────┼───────────────────┘
-//                 └─ adopted ── orphan ◄── cache ended ───────┘ (also from active)
+//                 └─ adopted ── orphan ◄── cache ended ───────┘ (also from active; straight to unused when all blocks are free)
 #pragma once
 
 #include "platform/atomics.hpp"
@@ -71,7 +71,7 @@ constexpr bool legal_transition(OwnerState from, OwnerState to) {
         case active:
         case checked: return to == full || to == orphan || to == unused;
         case full: return to == active || to == checked || to == queued;
-        case queued: return to == active || to == checked || to == orphan;
+        case queued: return to == active || to == checked || to == orphan || to == unused;
         case orphan: return to == active || to == checked || to == unused;
         case large_used: return to == large_free;
         case large_free: return to == large_used;

@@ -57,8 +57,8 @@ using TenantMap = ChunkMap<G, TenantEntries<G>>;
 /// Where an intrusive block allocator's header lies in its slot: anywhere in the slot's first half, by the slot's number, so that the
 /// headers of neighbouring slots fall into different cache sets. Odd factors visit every position.
 inline std::uintptr_t intrusive_header(std::uintptr_t slot, unsigned slot_shift) {
-    const std::uintptr_t colours = (std::uintptr_t{1} << (slot_shift - 1)) - 64;
-    return slot + ((slot >> slot_shift) * (5 * 64) & colours);
+    const std::uintptr_t colours = (std::uintptr_t{1} << (slot_shift - 1)) - tenant_alignment;
+    return slot + ((slot >> slot_shift) * (5 * tenant_alignment) & colours);
 }
 
 }  // namespace mpmm

@@ -15,6 +15,6 @@ struct Config {
     static constexpr std::size_t intrusive_max = IntrusiveMax;
 };
 
-using BuildConfig = Config<Geometry<4096, 64>, BuildVerify, 32>;
+using BuildConfig = Config<Geometry<4096, 64>, BuildVerify, 8>;
 
 }  // namespace mpmm

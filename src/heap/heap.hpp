@@ -27,7 +27,9 @@ class Heap {
             return block;
         return malloc_slow(size);
     }
-    [[gnu::always_inline]] static void free(void* address) { free_in<false>(address, shared.first_tenant(address)); }
+    [[gnu::always_inline]] static void free(void* address) {
+        free_in<false, OwnerState::active, &Heap::free_to_full>(address, shared.first_tenant(address));
+    }
 
     /// The first `size` bytes are zero.
     static void* zalloc(std::size_t size);
@@ -65,21 +67,25 @@ class Heap {
     using Slot = ThreadSlot<Cache>;
 
     [[gnu::always_inline]] static Cache* current() { return Slot::current; }
-    template <bool Intrusive>
+    template <bool Intrusive, OwnerState State, auto Otherwise>
     [[gnu::always_inline]] static void free_in(void* address, Tenant* tenant) {
-        Cache* const cache = current();
-        const auto freed = cache->template free_own<Intrusive>(address, tenant);
+        const auto freed = current()->template free_own<Intrusive, State>(address, tenant);
         if (freed == Cache::Freed::done) [[likely]]
             return;
-        if (freed == Cache::Freed::word_full) return word_became_full(address, tenant);
-        return Intrusive ? free_slow(address, tenant) : free_elsewhere(address, tenant);
+        if (State == OwnerState::active && freed == Cache::Freed::word_full) return word_became_full(address, tenant);
+        if (State == OwnerState::full && freed == Cache::Freed::woken) return wake_own(address, tenant);
+        return Otherwise(address, tenant);
     }
-    /// The tenant is not one of this cache's detached block allocators, or the block is not what it should be.
+    // Where a free goes that is not of an active, detached block allocator of this cache: full, then intrusive, then everything else.
+    [[gnu::noinline]] static void free_to_full(void* address, Tenant* tenant) {
+        free_in<false, OwnerState::full, &Heap::free_elsewhere>(address, tenant);
+    }
     [[gnu::noinline]] static void free_elsewhere(void* address, Tenant* tenant) {
-        if (tenant->owner(relaxed) == Owner(OwnerState::intrusive)) [[likely]]
-            return free_in<true>(address, static_cast<SlotChunk<C>*>(tenant)->intrusive_tenant(address));
-        return free_slow(address, tenant);
+        if (tenant->owner(relaxed) != Owner(OwnerState::intrusive)) return free_slow(address, tenant);
+        tenant = static_cast<SlotChunk<C>*>(tenant)->intrusive_tenant(address);
+        free_in<true, OwnerState::active, &Heap::free_slow>(address, tenant);
     }
+    [[gnu::noinline]] static void wake_own(void*, Tenant* tenant) { current()->wake_own(*static_cast<Block*>(tenant)); }
     [[gnu::noinline]] static void word_became_full(void*, Tenant* tenant) { current()->word_became_full(*static_cast<Block*>(tenant)); }
     [[gnu::noinline]] static void* malloc_slow(std::size_t size);
     [[gnu::noinline]] static void free_slow(void* address, Tenant* tenant);

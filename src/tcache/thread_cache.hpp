@@ -34,23 +34,24 @@ class alignas(64) ThreadCache {
     [[gnu::always_inline]] Bin<C>& direct_bin(std::size_t size) { return *direct_[(size + 7) / 8]; }
     Bin<C>& bin(unsigned index) { return bins_[index]; }
 
-    enum class Freed { done, word_full, not_here };
+    enum class Freed { done, word_full, woken, not_here };
 
-    /// Frees a block of `tenant` if it belongs to this cache and nothing is unusual; otherwise not_here, with nothing changed. After
-    /// word_full the caller calls word_became_full(): a tail call there keeps this path free of a stack frame.
-    template <bool Intrusive>
+    /// Frees a block of `tenant` if that is in `State` and this cache's, and nothing is unusual; otherwise not_here, with nothing changed.
+    /// After word_full or woken the caller calls word_became_full() or wake_own(): a tail call there keeps this path free of a stack frame.
+    template <bool Intrusive, OwnerState State>
     [[gnu::always_inline]] Freed free_own(const void* address, Tenant* tenant) {
-        // relaxed: a word equal to this cache was written by this thread, or before the cache was handed to it.
-        if (tenant->owner_word.load(relaxed) != reinterpret_cast<std::uintptr_t>(this)) [[unlikely]]
-            return Freed::not_here;
         auto& block = *static_cast<Block*>(tenant);
+        // The bitmap's line is needed as soon as the first line told which word: fetch both at once.
+        __builtin_prefetch(&block.free_map, 1);
+        // relaxed: a word equal to this cache was written by this thread, or before the cache was handed to it.
+        if (tenant->owner_word.load(relaxed) != (reinterpret_cast<std::uintptr_t>(this) | static_cast<std::uintptr_t>(State))) [[unlikely]]
+            return Freed::not_here;
         const auto offset = static_cast<std::size_t>(static_cast<const std::byte*>(address) - block.base);
         const auto [index, exact] = block.reciprocal.divide(offset);
         if (!exact) [[unlikely]]
             return Freed::not_here;
-        if constexpr (Intrusive)
-            if (index - block.reserved_first < block.reserved_count) [[unlikely]]
-                return Freed::not_here;
+        if (Intrusive && index - block.reserved_first < block.reserved_count) [[unlikely]]
+            return Freed::not_here;
         Atomic<std::uint64_t>& word = block.free_map[index / 64];
         std::uint64_t bits = word.load(relaxed);
         if (test_and_set(bits, index)) [[unlikely]]
@@ -58,8 +59,11 @@ class alignas(64) ThreadCache {
         if constexpr (V::enabled)
             if (!V::returned(block, static_cast<unsigned>(index))) return Freed::not_here;
         word.store(bits, relaxed);
+        if constexpr (State == OwnerState::full) return block.count_returned() ? Freed::woken : Freed::done;
         return bits == all_ones ? Freed::word_full : Freed::done;
     }
+    /// A full block allocator of this cache has enough blocks back.
+    void wake_own(Block& block);
     /// 64 neighbouring blocks became free: the only moment at which the fast path asks whether all are.
     void word_became_full(Block& block);
 
@@ -115,7 +119,6 @@ class alignas(64) ThreadCache {
     bool retire(Block* block);
     void collect_recovered();
     void activate(Block* block);
-    void free_to_full(Block& block, unsigned index);
     void free_remote(Block& block, unsigned index);
     void release_if_empty(Block& block);
     static void publish(Block& block, unsigned w, std::uint64_t mask);

@@ -76,7 +76,7 @@ void* ThreadCache<C>::allocate_slow(unsigned index, bool may_grow) {
 /// be left full. When both see it, the compare-exchange on the owner word lets one of them have it.
 template <class C>
 bool ThreadCache<C>::retire(Block* block) {
-    block->returned.store(0, seq_cst);
+    block->returned.store(0, relaxed);
     const Owner full(this, OwnerState::full);
     block->set_owner(full, seq_cst);
     if (!block->worth_waking()) [[likely]]
@@ -122,7 +122,9 @@ void ThreadCache<C>::free_slow(Block& block, const void* address) {
         return;
     }
     switch (owner.state()) {
-        case OwnerState::full: free_to_full(block, index); return;
+        case OwnerState::full:
+            if (block.put_back(index) && block.count_returned()) wake_own(block);
+            return;
         case OwnerState::checked:
             if (block.put_back(index)) release_if_empty(block);
             return;
@@ -130,12 +132,9 @@ void ThreadCache<C>::free_slow(Block& block, const void* address) {
     }
 }
 
-/// A free by the owner of a full block allocator: it stays full, and on no list, until enough blocks are back to make a refill worth it.
 template <class C>
-void ThreadCache<C>::free_to_full(Block& block, unsigned index) {
-    if (!block.put_back(index)) return;
-    block.returned.fetch_add(1, seq_cst);
-    if (!block.worth_waking()) return;
+void ThreadCache<C>::wake_own(Block& block) {
+    const Busy busy(*this);
     // Another thread may have queued it this moment; then it is on its way through the recovered list.
     if (block.change_owner(Owner(this, OwnerState::full), Owner(this, block.usable_state()))) {
         activate(&block);
