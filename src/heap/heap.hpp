@@ -22,12 +22,20 @@ class Heap {
     using Block = BlockAllocator<C>;
 
     [[gnu::always_inline]] static void* malloc(std::size_t size) {
-        void* block = nullptr;
-        if (size <= Classes::direct_max && current()->direct_bin(size).take(block)) [[likely]]
-            return block;
+        Cache* const cache = current();
+        if (size <= Classes::direct_max) [[likely]] {
+            Bin<C>& bin = cache->direct_bin(size);
+            if (void* block = nullptr; bin.take(block, cache->latest)) [[likely]]
+                return block;
+        }
         return malloc_slow(size);
     }
     [[gnu::always_inline]] static void free(void* address) {
+        if (const auto freed = current()->free_latest(address); freed != Cache::Freed::not_here) {
+            if (freed == Cache::Freed::done) [[likely]]
+                return;
+            return word_became_full(address, nullptr);
+        }
         free_in<false, OwnerState::active, &Heap::free_to_full>(address, shared.first_tenant(address));
     }
 
@@ -86,7 +94,7 @@ class Heap {
         free_in<true, OwnerState::active, &Heap::free_slow>(address, tenant);
     }
     [[gnu::noinline]] static void wake_own(void*, Tenant* tenant) { current()->wake_own(*static_cast<Block*>(tenant)); }
-    [[gnu::noinline]] static void word_became_full(void*, Tenant* tenant) { current()->word_became_full(*static_cast<Block*>(tenant)); }
+    [[gnu::noinline]] static void word_became_full(void*, Tenant* tenant) { current()->word_became_full(static_cast<Block*>(tenant)); }
     [[gnu::noinline]] static void* malloc_slow(std::size_t size);
     [[gnu::noinline]] static void free_slow(void* address, Tenant* tenant);
     static void* malloc_class(unsigned index, bool& clean);

@@ -73,7 +73,7 @@ void* Heap<C>::malloc_slow(std::size_t size) {
     if (size <= Classes::max_size) {
         const unsigned index = Classes::of(size);
         if (size > Classes::direct_max)
-            if (void* block = nullptr; current()->bin(index).take(block)) return block;
+            if (void* block = nullptr; current()->bin(index).take(block, current()->latest)) return block;
         bool clean = false;
         return malloc_class(index, clean);
     }
@@ -100,7 +100,7 @@ void* Heap<C>::malloc_late(unsigned index) {
     const Guard guard(late_lock_);
     if (late_cache_ == nullptr) late_cache_ = registry_.acquire(shared);
     if (late_cache_ == nullptr) return or_enomem(nullptr);
-    if (void* block = nullptr; late_cache_->bin(index).take(block)) return block;
+    if (void* block = nullptr; late_cache_->bin(index).take(block, late_cache_->latest)) return block;
     return or_enomem(late_cache_->allocate_slow(index));
 }
 
@@ -157,7 +157,7 @@ void* Heap<C>::tcache_malloc(std::size_t size) {
     Cache* const cache = own_cache();
     if (cache == nullptr || size > Classes::max_size) return or_enomem(nullptr);
     const unsigned index = Classes::of(size);
-    if (void* block = nullptr; cache->bin(index).take(block)) return block;
+    if (void* block = nullptr; cache->bin(index).take(block, cache->latest)) return block;
     return or_enomem(cache->allocate_slow(index, false));
 }
 

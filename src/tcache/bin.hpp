@@ -16,6 +16,18 @@ struct ZeroWord {
     static inline constinit Atomic<std::uint64_t> word{0};
 };
 
+/// The block handed out last, and where its bit is: most blocks that die young die before the next one is born. Freeing that one needs
+/// neither the chunk map nor the block allocator, and, as the processor predicts the comparison, not even the address.
+struct Latest {
+    const void* block = none();
+    Atomic<std::uint64_t>* word = nullptr;
+    std::uint64_t bit = 0;
+
+    /// No block has this address, and it is not the null pointer that free() takes.
+    static constexpr const void* none() { return &ZeroWord::word; }
+    void forget() { block = none(); }
+};
+
 template <class C>
 struct Bin {
     Atomic<std::uint64_t>* word = &ZeroWord::word;
@@ -24,7 +36,7 @@ struct Bin {
     BlockAllocator<C>* current = nullptr;
 
     /// Takes the lowest free block of the word; false when it has none.
-    [[gnu::always_inline]] bool take(void*& block) {
+    [[gnu::always_inline]] bool take(void*& block, Latest& latest) {
         const std::uint64_t bits = word->load(relaxed);
         if (bits == 0) [[unlikely]]
             return false;
@@ -32,6 +44,9 @@ struct Bin {
         const std::uint64_t bit = lowest_bit(bits);
         if constexpr (C::Verify::enabled) C::Verify::handed_out(*current, static_cast<unsigned>(word - current->free_map) * 64 + static_cast<unsigned>(bit));
         block = base + bit * size;
+        latest.word = word;
+        latest.bit = bit;
+        latest.block = block;
         return true;
     }
     /// Takes from word `w` of `block` from now on.

@@ -62,10 +62,25 @@ class alignas(64) ThreadCache {
         if constexpr (State == OwnerState::full) return block.count_returned() ? Freed::woken : Freed::done;
         return bits == all_ones ? Freed::word_full : Freed::done;
     }
+    /// Frees the block handed out last: done or word_full; not_here when `address` is another one.
+    ///
+    /// Between its take() and this call the word's block allocator stays the bin's: only a slow path changes that, and it forgets the
+    /// latest block.
+    [[gnu::always_inline]] Freed free_latest(const void* address) {
+        // Verify wants to hear of every free.
+        if (V::enabled || address != latest.block) return Freed::not_here;
+        std::uint64_t bits = latest.word->load(relaxed);
+        if (test_and_set(bits, latest.bit)) [[unlikely]]
+            return Freed::not_here;
+        latest.word->store(bits, relaxed);
+        latest.forget();
+        return bits == all_ones ? Freed::word_full : Freed::done;
+    }
     /// A full block allocator of this cache has enough blocks back.
     void wake_own(Block& block);
     /// 64 neighbouring blocks became free: the only moment at which the fast path asks whether all are.
-    void word_became_full(Block& block);
+    void word_became_full(Block* block);
+    Latest latest;
 
     // ---- slow paths: thread_cache.inl ----
 

@@ -17,7 +17,8 @@ void* ThreadCache<C>::take_from(Block* block, unsigned index) {
     if (w == Block::words) return nullptr;
     bin.aim(block, w);
     void* taken = nullptr;
-    bin.take(taken);
+    bin.take(taken, latest);
+    latest.forget();
     return taken;
 }
 
@@ -41,6 +42,7 @@ template <class C>
 void* ThreadCache<C>::allocate_slow(unsigned index, bool may_grow) {
     const Busy busy(*this);
     last_was_clean_ = false;
+    latest.forget();
     Bin<C>& bin = bins_[index];
     for (;;) {
         if (Block* const block = bin.current; block != nullptr) {
@@ -143,9 +145,9 @@ void ThreadCache<C>::wake_own(Block& block) {
 }
 
 template <class C>
-void ThreadCache<C>::word_became_full(Block& block) {
+void ThreadCache<C>::word_became_full(Block* block) {
     --countdown_;
-    if (!block.in_bin) release_if_empty(block);
+    if (block != nullptr && !block->in_bin) release_if_empty(*block);
 }
 
 template <class C>
@@ -205,6 +207,7 @@ void ThreadCache<C>::rescue() {
 template <class C>
 void ThreadCache<C>::flush() {
     const Busy busy(*this);
+    latest.forget();
     combining_.flush(publisher());
     collect_recovered();
 }
@@ -212,6 +215,7 @@ void ThreadCache<C>::flush() {
 template <class C>
 std::size_t ThreadCache<C>::purge(bool now) {
     const Busy busy(*this);
+    latest.forget();
     combining_.flush(publisher());
     collect_recovered();
     std::size_t purged = 0;
@@ -244,6 +248,7 @@ std::size_t ThreadCache<C>::purge(bool now) {
 template <class C>
 void ThreadCache<C>::retire_cache() {
     const Busy busy(*this);
+    latest.forget();
     combining_.flush(publisher());
     for (unsigned index = 0; index < Classes::count; ++index) {
         if (Block* const block = bins_[index].current; block != nullptr) {
