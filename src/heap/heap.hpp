@@ -25,8 +25,11 @@ class Heap {
         Cache* const cache = current();
         if (size <= Classes::direct_max) [[likely]] {
             Bin<C>& bin = cache->direct_bin(size);
-            if (void* block = nullptr; bin.take(block, cache->latest)) [[likely]]
-                return block;
+            if (void* block = nullptr; bin.take(block, cache->latest)) [[likely]] {
+                if (!cache->beat()) [[likely]]
+                    return block;
+                return heartbeat(block);
+            }
         }
         return malloc_slow(size);
     }
@@ -96,6 +99,10 @@ class Heap {
     [[gnu::noinline]] static void wake_own(void*, Tenant* tenant) { current()->wake_own(*static_cast<Block*>(tenant)); }
     [[gnu::noinline]] static void word_became_full(void*, Tenant* tenant) { current()->word_became_full(static_cast<Block*>(tenant)); }
     [[gnu::noinline]] static void* malloc_slow(std::size_t size);
+    [[gnu::noinline]] static void* heartbeat(void* block) {
+        maintain(current());
+        return block;
+    }
     [[gnu::noinline]] static void free_slow(void* address, Tenant* tenant);
     static void* malloc_class(unsigned index, bool& clean);
     static void* malloc_late(unsigned index);

@@ -52,12 +52,14 @@ void Heap<C>::thread_exit(void*) {
     release_cache();
 }
 
+/// Looks at the clock and gives back what has been unused for long enough: first this thread's, then what is nobody's, the latter by one
+/// thread at a time.
 template <class C>
 void Heap<C>::maintain(Cache* cache) {
     C::Verify::template slow_path<Heap>();
-    if (cache != nullptr) cache->rearm();
-    if (options::get(options::purge) == 0) return;
     const std::uint64_t now = os::now_ms(), delay = options::get(options::purge_delay_ms), half = delay / 2;
+    if (cache != nullptr) cache->rearm(now);
+    if (options::get(options::purge) == 0) return;
     if (cache != nullptr && now >= cache->next_purge) {
         if (cache->next_purge != 0) cache->purge(delay == 0);
         cache->next_purge = now + half;
@@ -84,7 +86,7 @@ template <class C>
 void* Heap<C>::malloc_class(unsigned index, bool& clean) {
     Cache* const cache = own_cache();
     if (cache == nullptr) return malloc_late(index);
-    if (cache->tick()) maintain(cache);
+    if (cache->beat_slow()) maintain(cache);
     void* block = cache->allocate_slow(index);
     if (block == nullptr) [[unlikely]] {
         reclaim();
@@ -181,7 +183,7 @@ void Heap<C>::free_slow(void* address, Tenant* tenant) {
     // A thread that only frees gets a cache too, for the buffer that combines its frees.
     Cache* const cache = own_cache();
     (cache != nullptr ? cache : Cache::empty())->free_slow(*static_cast<Block*>(tenant), address);
-    if (cache != nullptr && cache->tick()) maintain(cache);
+    if (cache != nullptr && cache->beat_slow()) maintain(cache);
 }
 
 template <class C>

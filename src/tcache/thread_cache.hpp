@@ -104,9 +104,19 @@ class alignas(64) ThreadCache {
 
     bool reusable_after_fork() const { return busy_ == 0; }
 
-    /// Counts down to the next look at the clock; true when it is time.
-    bool tick() { return --countdown_ <= 0; }
-    void rearm() { countdown_ = ticks; }
+    /// Counts an allocation; true when it is time to look at the clock. Without this a program that only reuses warm blocks would never
+    /// come by a slow path, and never give memory back.
+    [[gnu::always_inline]] bool beat() { return --beats_ < 0; }
+    /// A slow path counts for many fast ones.
+    bool beat_slow() { return (beats_ -= 32) < 0; }
+    /// Sets the beats to the next look: more while they are quick, fewer in a program that allocates little.
+    void rearm(std::uint64_t now) {
+        const std::uint64_t took = now - last_look_;
+        last_look_ = now;
+        if (took < 2 && interval_ < max_interval) interval_ *= 2;
+        else if (took > 16 && interval_ > 1) interval_ /= took > 128 ? interval_ : 2;
+        beats_ = interval_;
+    }
 
     Atomic<bool> alive{false};
     Atomic<Block*> recovered{nullptr};
@@ -115,8 +125,7 @@ class alignas(64) ThreadCache {
     std::uint64_t next_purge = 0;
 
   private:
-    /// Slow paths between looks at the clock.
-    static constexpr int ticks = 8;
+    static constexpr int max_interval = 4096;
 
     template <std::size_t... I>
     constexpr ThreadCache(Shared<C>* shared, std::index_sequence<I...>)
@@ -143,7 +152,9 @@ class alignas(64) ThreadCache {
     }
 
     Bin<C>* direct_[direct_steps];
-    int countdown_ = ticks;
+    int beats_ = 64;
+    int interval_ = 64;
+    std::uint64_t last_look_ = 0;
     int busy_ = 0;
     bool last_was_clean_ = false;
     Shared<C>* shared_ = nullptr;

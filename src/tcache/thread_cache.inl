@@ -146,7 +146,7 @@ void ThreadCache<C>::wake_own(Block& block) {
 
 template <class C>
 void ThreadCache<C>::word_became_full(Block* block) {
-    --countdown_;
+    beats_ -= 16;
     if (block != nullptr && !block->in_bin) release_if_empty(*block);
 }
 
