@@ -117,6 +117,7 @@ class Heap {
     static Block* live_block(Tenant* tenant, const void* address);
     static bool zero_when_clean() { return shared.backend.fresh_is_zero() && shared.backend.purged_is_zero(); }
 
+    static inline constinit thread::ExitHook exit_hook_{&Heap::thread_exit};
     static inline constinit CacheRegistry<C> registry_{};
     static inline constinit Mutex late_lock_{};
     static inline constinit Cache* late_cache_ = nullptr;

@@ -27,7 +27,7 @@ auto Heap<C>::own_cache() -> Cache* {
     cache = registry_.acquire(shared);
     if (cache == nullptr) return nullptr;
     Slot::current = cache;
-    if (!thread::at_exit(&Heap::thread_exit, cache)) {
+    if (!exit_hook_.arm(cache)) {
         // No hook: a cache would be lost with the thread. It works through the late cache instead.
         Slot::exited = true;
         release_cache();
@@ -40,7 +40,7 @@ template <class C>
 void Heap<C>::release_cache() {
     Cache* const cache = current();
     if (cache->is_empty_cache()) return;
-    thread::cancel_at_exit();
+    exit_hook_.disarm();
     Slot::current = Cache::empty();
     cache->retire_cache();
     registry_.put_back(cache);

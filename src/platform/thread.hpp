@@ -5,6 +5,8 @@
 // covers even when the library is loaded late with dlopen.
 #pragma once
 
+#include "platform/lock.hpp"
+
 #include <cstdint>
 
 namespace mpmm {
@@ -19,13 +21,25 @@ struct ThreadSlot {
 
 namespace thread {
 
-using ExitHook = void (*)(void* argument);
+/// Calls a function when a thread ends, after its C++ thread_local destructors. Constant-initialised; thread-safe; allocates nothing.
+class ExitHook {
+  public:
+    constexpr explicit ExitHook(void (*function)(void* argument)) : function_(function) {}
 
-/// Makes `hook(argument)` run when the calling thread ends, after its C++ thread_local destructors. `hook` must be the same in all
-/// calls. False when the system has no slot left; then the hook never runs. The main thread's end is the end of the process: no call.
-bool at_exit(ExitHook hook, void* argument);
-/// Withdraws at_exit() for the calling thread.
-void cancel_at_exit();
+    /// Makes function(argument) run when the calling thread ends. False when the system has no slot left; then it never runs. The main
+    /// thread's end is the end of the process: no call.
+    bool arm(void* argument);
+    /// Withdraws arm() for the calling thread.
+    void disarm();
+
+  private:
+    bool ready();
+
+    void (*function_)(void*);
+    Mutex lock_;
+    Atomic<int> state_{0};  // 0 no key yet, 1 key, -1 refused
+    unsigned key_ = 0;
+};
 
 /// Registers handlers for fork: `prepare` before it, `parent` and `child` after it. May allocate. Call once.
 void at_fork(void (*prepare)(), void (*parent)(), void (*child)());

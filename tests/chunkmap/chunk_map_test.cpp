@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "block/tenant_map.hpp"
+#include "configs.hpp"
+
+#include <map>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace mpmm {
+namespace {
+
+template <class C>
+class ChunkMapTest : public ::testing::Test {
+  protected:
+    using G = typename C::Geometry;
+    using Entries = TenantEntries<G>;
+    Backend backend;
+    Persistent<G> memory{backend};
+    DigitalTree<G, Entries> tree{memory};
+
+    static void* chunk(std::uintptr_t number) { return reinterpret_cast<void*>(number << G::chunk_shift); }
+    static constexpr std::uintptr_t last = (std::uintptr_t{1} << (48 - G::chunk_shift)) - 1;
+};
+TYPED_TEST_SUITE(ChunkMapTest, test::Configs);
+
+TYPED_TEST(ChunkMapTest, OddAddressesAreNotOurs) {
+    using Entries = TenantEntries<typename TypeParam::Geometry>;
+    for (const std::uintptr_t address : {std::uintptr_t{0}, std::uintptr_t{1}, ~std::uintptr_t{0}, std::uintptr_t{1} << 47, std::uintptr_t{1} << 48,
+                                         std::uintptr_t{1} << 63, (std::uintptr_t{1} << 48) - 1, std::uintptr_t{0xffff800000000000}})
+        EXPECT_EQ(this->tree.find(reinterpret_cast<void*>(address)), Entries::none()) << std::hex << address;
+}
+
+TYPED_TEST(ChunkMapTest, SetsFindsAndForgets) {
+    using G = typename TypeParam::Geometry;
+    std::map<std::uintptr_t, std::byte*> model;
+    std::byte objects[64];
+    std::uint64_t random = 1;
+    const std::uintptr_t bases[] = {1, 255, 256, 65535, 65536, this->last - 3, this->last};
+    for (int round = 0; round < 3000; ++round) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        const std::uintptr_t base = bases[(random >> 33) % 7];
+        const std::uintptr_t number = std::min(this->last, base + (random >> 40) % 4);
+        ASSERT_TRUE(this->tree.reserve(this->chunk(number), 1));
+        std::byte* const entry = (random >> 60) == 0 ? TenantEntries<G>::none() : objects + (random >> 50) % 64;
+        this->tree.set(this->chunk(number), entry);
+        model[number] = entry;
+    }
+    std::size_t live = 0;
+    for (const auto& [number, entry] : model) {
+        ASSERT_EQ(this->tree.find(this->chunk(number)), entry);
+        ASSERT_EQ(this->tree.find(static_cast<std::byte*>(this->chunk(number)) + G::chunk - 1), entry);
+        live += entry != TenantEntries<G>::none();
+    }
+    std::size_t seen = 0;
+    this->tree.for_each([&](std::byte* address, std::byte* entry) {
+        ++seen;
+        ASSERT_EQ(model.at(reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift), entry);
+    });
+    EXPECT_EQ(seen, live);
+}
+
+TYPED_TEST(ChunkMapTest, ReserveRefusesWhatIsBeyondTheAddressBits) {
+    EXPECT_TRUE(this->tree.reserve(this->chunk(this->last), 1));
+    EXPECT_FALSE(this->tree.reserve(this->chunk(this->last), 2));
+    EXPECT_FALSE(this->tree.reserve(this->chunk(this->last + 1), 1));
+}
+
+/// Readers of chunks that come and go see either the entry or nothing.
+TYPED_TEST(ChunkMapTest, ConcurrentInsertLookupAndRemoval) {
+    using G = typename TypeParam::Geometry;
+    std::byte objects[2];
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    for (std::uintptr_t t = 0; t < 2; ++t)
+        threads.emplace_back([&, t] {
+            for (std::uintptr_t i = 0; i < 4000; ++i) {
+                void* const place = this->chunk((i % 97) * 331 * 2 + t);
+                ASSERT_TRUE(this->tree.reserve(place, 1));
+                this->tree.set(place, objects + t);
+                ASSERT_EQ(this->tree.find(place), objects + t);
+                this->tree.set(place, TenantEntries<G>::none());
+            }
+        });
+    threads.emplace_back([&] {
+        while (!stop.load())
+            for (std::uintptr_t number = 0; number < 97 * 331 * 2; number += 331) {
+                std::byte* const entry = this->tree.find(this->chunk(number));
+                ASSERT_TRUE(entry == TenantEntries<G>::none() || entry == objects || entry == objects + 1);
+            }
+    });
+    threads[0].join();
+    threads[1].join();
+    stop.store(true);
+    threads[2].join();
+}
+
+/// The array of 32-bit machines behaves like the tree.
+TYPED_TEST(ChunkMapTest, FlatMapOfA32BitSpace) {
+    using G = typename TypeParam::Geometry;
+    using Entries = TenantEntries<G>;
+    const auto owner = std::make_unique<FlatMap<G, Entries>>(this->memory);
+    FlatMap<G, Entries>& flat = *owner;
+    constexpr std::uintptr_t count = (std::uintptr_t{1} << 32) >> G::chunk_shift;
+    std::byte object;
+    EXPECT_EQ(flat.find(this->chunk(count - 1)), Entries::none());
+    EXPECT_EQ(flat.find(reinterpret_cast<void*>(~std::uintptr_t{0})), Entries::none());
+    ASSERT_TRUE(flat.reserve(this->chunk(count - 1), 1));
+    EXPECT_FALSE(flat.reserve(this->chunk(count - 1), 2));
+    flat.set(this->chunk(count - 1), &object);
+    EXPECT_EQ(flat.find(static_cast<std::byte*>(this->chunk(count)) - 1), &object);
+    std::size_t seen = 0;
+    flat.for_each([&](std::byte* address, std::byte* entry) {
+        ++seen;
+        EXPECT_EQ(address, this->chunk(count - 1));
+        EXPECT_EQ(entry, &object);
+    });
+    EXPECT_EQ(seen, 1u);
+    flat.set(this->chunk(count - 1), Entries::none());
+    EXPECT_EQ(flat.find(this->chunk(count - 1)), Entries::none());
+}
+
+}  // namespace
+}  // namespace mpmm

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// The heap as a whole, in every geometry: random operations against a model, threads that pass blocks on, thread churn.
+#include "heap/heap.hpp"
+#include "configs.hpp"
+
+#include <atomic>
+#include <cstring>
+#include <map>
+#include <random>
+#include <thread>
+#include <vector>
+
+namespace mpmm {
+namespace {
+
+template <class C>
+class HeapTest : public ::testing::Test {
+  protected:
+    using H = Heap<C>;
+    using G = typename C::Geometry;
+
+    static std::size_t random_size(std::mt19937_64& random) {
+        switch (random() % 16) {
+            case 0: return random() % (3 * G::chunk);
+            case 1: return random() % (G::chunk / 2);
+            case 2:
+            case 3: return random() % 40000;
+            case 4: return 0;
+            default: return random() % 600;
+        }
+    }
+    static mpmm_stats stats() {
+        mpmm_stats result{};
+        H::stats(result);
+        return result;
+    }
+    void TearDown() override {
+        H::purge();
+        EXPECT_EQ(H::verify(), 0u);
+        EXPECT_EQ(stats().used_blocks, 0u) << "blocks are lost";
+    }
+};
+TYPED_TEST_SUITE(HeapTest, test::Configs);
+
+struct Pattern {
+    std::size_t size;
+    unsigned char value;
+};
+
+TYPED_TEST(HeapTest, RandomOperationsKeepContents) {
+    using H = typename TestFixture::H;
+    std::mt19937_64 random(1);
+    std::map<unsigned char*, Pattern> live;
+    const auto check = [](const unsigned char* block, const Pattern& pattern, std::size_t size) {
+        for (std::size_t i = 0; i < size; i += i < 64 || i + 64 > size ? 1 : 97) ASSERT_EQ(block[i], pattern.value) << i << " of " << size;
+    };
+    const auto add = [&](void* memory, std::size_t size, bool resized = false) {
+        ASSERT_NE(memory, nullptr);
+        auto* const block = static_cast<unsigned char*>(memory);
+        if (size >= 16) ASSERT_EQ(reinterpret_cast<std::uintptr_t>(block) % 16, 0u);
+        if (!resized && std::has_single_bit(size) && size <= TestFixture::G::page) ASSERT_EQ(reinterpret_cast<std::uintptr_t>(block) % size, 0u);
+        ASSERT_GE(H::usable_size(block), size);
+        const auto after = live.lower_bound(block);
+        if (after != live.end()) ASSERT_LE(block + size, after->first);
+        if (after != live.begin()) ASSERT_LE(std::prev(after)->first + std::prev(after)->second.size, block);
+        const Pattern pattern{size, static_cast<unsigned char>(random())};
+        std::memset(block, pattern.value, size);
+        ASSERT_TRUE(live.emplace(block, pattern).second);
+    };
+    for (int step = 0; step < 12000; ++step) {
+        const std::size_t size = TestFixture::random_size(random);
+        const auto some = [&] { return std::next(live.begin(), static_cast<long>(random() % live.size())); };
+        if (live.size() < 20 || (live.size() < 400 && random() % 2 == 0)) {
+            switch (random() % 4) {
+                case 0: {
+                    auto* const zeroed = static_cast<unsigned char*>(H::zalloc(size));
+                    ASSERT_NE(zeroed, nullptr);
+                    for (std::size_t i = 0; i < size; i += 61) ASSERT_EQ(zeroed[i], 0);
+                    add(zeroed, size);
+                    break;
+                }
+                case 1: {
+                    const std::size_t alignment = std::size_t{1} << random() % 24;
+                    void* const aligned = H::aligned(alignment, size, false);
+                    ASSERT_EQ(reinterpret_cast<std::uintptr_t>(aligned) % alignment, 0u);
+                    add(aligned, size);
+                    break;
+                }
+                default: add(H::malloc(size), size);
+            }
+        } else if (random() % 3 == 0) {
+            const auto [block, pattern] = *some();
+            const bool move = random() % 2 == 0;
+            auto* const moved = static_cast<unsigned char*>(H::realloc(block, size, move));
+            if (move) ASSERT_NE(moved, nullptr);
+            if (moved == nullptr) continue;
+            check(moved, pattern, std::min(size, pattern.size));
+            live.erase(block);
+            add(moved, size, true);
+        } else {
+            const auto victim = some();
+            check(victim->first, victim->second, victim->second.size);
+            H::free(victim->first);
+            live.erase(victim);
+        }
+        if (step % 3000 == 2999) {
+            H::purge();
+            ASSERT_EQ(H::verify(), 0u);
+            std::size_t walked = 0;
+            H::walk([](void*, std::size_t, void* count) { return ++*static_cast<std::size_t*>(count), 0; }, &walked);
+            ASSERT_EQ(walked, live.size());
+            ASSERT_EQ(TestFixture::stats().used_blocks, live.size());
+        }
+    }
+    for (const auto& [block, pattern] : live) {
+        check(block, pattern, pattern.size);
+        H::free(block);
+    }
+}
+
+/// Every block is allocated by one thread, checked and freed by another.
+TYPED_TEST(HeapTest, ThreadsPassBlocksOn) {
+    using H = typename TestFixture::H;
+    constexpr int threads = 4, slots = 256;
+    struct Block {
+        std::size_t size;
+        std::uint64_t value;
+    };
+    static std::atomic<Block*> table[slots];
+    for (auto& slot : table) slot.store(nullptr);
+    std::vector<std::thread> running;
+    std::atomic<int> wrong{0};
+    for (int t = 0; t < threads; ++t)
+        running.emplace_back([&, t] {
+            std::mt19937_64 random(static_cast<unsigned>(t));
+            for (int i = 0; i < 15000; ++i) {
+                const std::size_t size = std::max(sizeof(Block) + 1, random() % 100 == 0 ? random() % 100000 : random() % 400);
+                auto* const block = static_cast<Block*>(H::malloc(size));
+                *block = {size, size * 31};
+                std::memset(block + 1, static_cast<int>(size & 0xff), size - sizeof(Block));
+                Block* const old = table[random() % slots].exchange(block, std::memory_order_acq_rel);
+                if (old == nullptr) continue;
+                const auto* const bytes = reinterpret_cast<const unsigned char*>(old + 1);
+                if (old->value != old->size * 31 || bytes[0] != (old->size & 0xff) || bytes[old->size - sizeof(Block) - 1] != (old->size & 0xff)) ++wrong;
+                H::free(old);
+            }
+        });
+    for (auto& thread : running) thread.join();
+    for (auto& slot : table)
+        if (Block* const left = slot.exchange(nullptr); left != nullptr) H::free(left);
+    EXPECT_EQ(wrong.load(), 0);
+    H::flush();
+}
+
+TYPED_TEST(HeapTest, ThreadChurnReusesCaches) {
+    using H = typename TestFixture::H;
+    H::trim(0);
+    const std::size_t before = TestFixture::stats().mapped_bytes;
+    std::vector<void*> left;
+    std::mutex mutex;
+    for (int round = 0; round < 60; ++round) {
+        std::thread([&] {
+            std::vector<void*> own;
+            for (std::size_t i = 0; i < 300; ++i) own.push_back(H::malloc(i));
+            const std::lock_guard guard(mutex);
+            for (std::size_t i = 0; i < own.size(); ++i)
+                if (i % 50 == 0) left.push_back(own[i]);
+                else H::free(own[i]);
+        }).join();
+    }
+    EXPECT_LE(TestFixture::stats().thread_caches, 2u);
+    const std::size_t mapped = TestFixture::stats().mapped_bytes;
+    EXPECT_LE(mapped - before, 64 * TestFixture::G::chunk);
+    for (void* const block : left) H::free(block);
+}
+
+TYPED_TEST(HeapTest, ImpossibleRequestsLeaveTheHeapWhole) {
+    using H = typename TestFixture::H;
+    void* const before = H::malloc(100);
+    for (const std::size_t size : {std::size_t{PTRDIFF_MAX} + 1, ~std::size_t{0}, ~std::size_t{0} - 4095, std::size_t{PTRDIFF_MAX}}) {
+        errno = 0;
+        EXPECT_EQ(H::malloc(size), nullptr);
+        EXPECT_EQ(errno, ENOMEM);
+        EXPECT_EQ(H::zalloc(size), nullptr);
+        EXPECT_EQ(H::aligned(64, size, false), nullptr);
+        EXPECT_EQ(H::realloc(before, size, true), nullptr);
+        EXPECT_EQ(H::realloc(before, size, false), nullptr);
+    }
+    EXPECT_EQ(H::aligned(std::size_t{1} << 63, 1, false), nullptr);
+    EXPECT_EQ(H::round_size(~std::size_t{0}), 0u);
+    EXPECT_EQ(H::usable_size(reinterpret_cast<void*>(~std::uintptr_t{0})), 0u);
+    H::free(nullptr);
+    H::free(before);
+}
+
+TYPED_TEST(HeapTest, DescribesAddresses) {
+    using H = typename TestFixture::H;
+    auto* const small = static_cast<std::byte*>(H::malloc(100));
+    auto* const large = static_cast<std::byte*>(H::malloc(3 * TestFixture::G::chunk));
+    auto info = H::describe(small + 7);
+    EXPECT_EQ(info.kind, MPMM_ADDRESS_LIVE);
+    EXPECT_EQ(info.block, small);
+    EXPECT_EQ(info.offset, 7u);
+    EXPECT_EQ(info.usable_size, H::usable_size(small));
+    EXPECT_EQ(H::describe(small + info.usable_size).kind, MPMM_ADDRESS_FREE);
+    EXPECT_EQ(H::describe(large + 5).offset, 5u);
+    EXPECT_EQ(H::describe(&info).kind, MPMM_ADDRESS_FOREIGN);
+    EXPECT_EQ(H::describe(nullptr).kind, MPMM_ADDRESS_FOREIGN);
+    H::free(small);
+    H::free(large);
+    EXPECT_EQ(H::describe(small).kind, MPMM_ADDRESS_FREE);
+    EXPECT_NE(H::describe(large).kind, MPMM_ADDRESS_LIVE);
+}
+
+}  // namespace
+}  // namespace mpmm

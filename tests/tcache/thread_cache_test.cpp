@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// Thread caches driven by hand: several caches in one OS thread, so that every hand-over happens exactly when the test says.
+#include "tcache/cache_registry.hpp"
+#include "configs.hpp"
+#include "heap/heap.hpp"
+
+#include <set>
+#include <vector>
+
+namespace mpmm {
+namespace {
+
+template <class C>
+class ThreadCacheTest : public ::testing::Test {
+  protected:
+    using G = typename C::Geometry;
+    using Cache = ThreadCache<C>;
+    using Block = BlockAllocator<C>;
+    using Classes = SizeClasses<G>;
+    Shared<C> shared{};
+    CacheRegistry<C> registry{};
+    Cache& a = *registry.acquire(shared);
+    Cache& b = *registry.acquire(shared);
+    static constexpr std::size_t size = 64;
+    static constexpr unsigned index = Classes::of(size);
+
+    static void* take(Cache& cache, unsigned of = index) {
+        void* block = nullptr;
+        return cache.bin(of).take(block, cache.latest) ? block : cache.allocate_slow(of);
+    }
+    void give(Cache& cache, void* address) {
+        Tenant* const tenant = shared.locate(address);
+        auto& block = *static_cast<Block*>(tenant);
+        const bool intrusive = Shared<C>::shapes[block.class_index].intrusive;
+        using Freed = typename Cache::Freed;
+        Freed freed = cache.free_latest(address);
+        if (freed == Freed::not_here)
+            freed = intrusive ? cache.template free_own<true, OwnerState::active>(address, tenant)
+                              : cache.template free_own<false, OwnerState::active>(address, tenant);
+        if (freed == Freed::word_full) cache.word_became_full(&block);
+        if (freed == Freed::not_here) cache.free_slow(block, address);
+    }
+    Block& block_of(void* address) { return *static_cast<Block*>(shared.locate(address)); }
+    unsigned block_allocators() {
+        unsigned count = 0;
+        shared.for_each_block_allocator([&](Block&) { ++count; });
+        return count;
+    }
+};
+TYPED_TEST_SUITE(ThreadCacheTest, test::Configs);
+
+TYPED_TEST(ThreadCacheTest, TakesTheLowestFreeBlockOfTheWord) {
+    std::vector<void*> blocks;
+    for (int i = 0; i < 40; ++i) blocks.push_back(this->take(this->a));
+    this->give(this->a, blocks[20]);
+    this->give(this->a, blocks[7]);
+    this->give(this->a, blocks[33]);
+    EXPECT_EQ(this->take(this->a), blocks[7]);
+    EXPECT_EQ(this->take(this->a), blocks[20]);
+    EXPECT_EQ(this->take(this->a), blocks[33]);
+}
+
+TYPED_TEST(ThreadCacheTest, FullBlockAllocatorWakesAtTheThreshold) {
+    std::vector<void*> blocks{this->take(this->a)};
+    auto& first = this->block_of(blocks[0]);
+    while (&this->block_of(blocks.back()) == &first) blocks.push_back(this->take(this->a));
+    EXPECT_EQ(first.owner().state(), OwnerState::full);
+    for (unsigned i = 0; i + 1 < first.wake_threshold(); ++i) this->give(this->a, blocks[i]);
+    EXPECT_EQ(first.owner().state(), OwnerState::full);
+    this->give(this->a, blocks[first.wake_threshold() - 1]);
+    EXPECT_EQ(first.owner().state(), OwnerState::active);
+}
+
+TYPED_TEST(ThreadCacheTest, RemoteFreesQueueItForItsOwner) {
+    std::vector<void*> blocks{this->take(this->a)};
+    auto& first = this->block_of(blocks[0]);
+    while (&this->block_of(blocks.back()) == &first) blocks.push_back(this->take(this->a));
+    const std::size_t in_first = blocks.size() - 1;
+    for (std::size_t i = 0; i < in_first; ++i) this->give(this->b, blocks[i]);
+    this->b.flush();
+    EXPECT_EQ(first.owner().state(), OwnerState::queued);
+    EXPECT_EQ(this->a.recovered.load(), &first);
+    this->a.flush();
+    EXPECT_EQ(first.owner().state(), OwnerState::active);
+    EXPECT_TRUE(first.all_free());
+    // And all of them are handed out again, none twice.
+    std::set<void*> again;
+    const unsigned before = this->block_allocators();
+    for (std::size_t i = 0; i < in_first; ++i) EXPECT_TRUE(again.insert(this->take(this->a)).second);
+    EXPECT_EQ(this->block_allocators(), before);
+}
+
+TYPED_TEST(ThreadCacheTest, EmptyBlockAllocatorsGoBack) {
+    std::vector<void*> blocks;
+    for (int i = 0; i < 20000; ++i) blocks.push_back(this->take(this->a));
+    const unsigned most = this->block_allocators();
+    for (void* const block : blocks) this->give(this->a, block);
+    EXPECT_LT(this->block_allocators(), most);
+    this->a.purge(true);
+    EXPECT_EQ(this->block_allocators(), 0u);
+}
+
+TYPED_TEST(ThreadCacheTest, OrphansAreAdopted) {
+    std::vector<void*> blocks;
+    for (int i = 0; i < 100; ++i) blocks.push_back(this->take(this->a));
+    auto& block = this->block_of(blocks.back());
+    this->a.retire_cache();
+    EXPECT_EQ(block.owner().state(), OwnerState::orphan);
+    void* const adopted = this->take(this->b);
+    EXPECT_EQ(&this->block_of(adopted), &block);
+    EXPECT_TRUE(block.owner().belongs_to(&this->b));
+    this->give(this->b, adopted);
+    for (void* const old : blocks) this->give(this->b, old);
+    this->b.purge(true);
+    EXPECT_EQ(this->block_allocators(), 0u);
+}
+
+TYPED_TEST(ThreadCacheTest, FullOnesOfADeadCacheAreRescued) {
+    std::vector<void*> blocks{this->take(this->a)};
+    auto& first = this->block_of(blocks[0]);
+    while (&this->block_of(blocks.back()) == &first) blocks.push_back(this->take(this->a));
+    void* const other = blocks.back();
+    blocks.pop_back();
+    this->a.retire_cache();
+    EXPECT_EQ(first.owner().state(), OwnerState::full) << "nobody needs to touch it";
+    for (std::size_t i = 0; i + 1 < blocks.size(); ++i) this->give(this->b, blocks[i]);
+    this->b.flush();
+    EXPECT_EQ(first.owner().state(), OwnerState::orphan);
+    this->give(this->b, blocks.back());
+    this->give(this->b, other);
+    this->b.flush();
+    this->shared.purge(~std::uint64_t{0}, 0);
+    EXPECT_EQ(this->block_allocators(), 0u);
+}
+
+TYPED_TEST(ThreadCacheTest, PooledCacheInheritsItsFullBlockAllocators) {
+    std::vector<void*> blocks{this->take(this->a)};
+    auto& first = this->block_of(blocks[0]);
+    while (&this->block_of(blocks.back()) == &first) blocks.push_back(this->take(this->a));
+    this->a.retire_cache();
+    this->registry.put_back(&this->a);
+    EXPECT_EQ(this->registry.in_use(), 1u);
+    auto* const revived = this->registry.acquire(this->shared);
+    ASSERT_EQ(revived, &this->a);
+    for (unsigned i = 0; i < first.wake_threshold(); ++i) this->give(*revived, blocks[i]);
+    EXPECT_EQ(first.owner().state(), first.usable_state());
+}
+
+TYPED_TEST(ThreadCacheTest, LatestIsForgottenWithTheCache) {
+    void* const block = this->take(this->a);
+    this->a.retire_cache();
+    EXPECT_EQ(this->a.free_latest(block), ThreadCache<TypeParam>::Freed::not_here);
+    void* const again = this->take(this->b);
+    this->b.purge(true);
+    EXPECT_EQ(this->b.free_latest(again), ThreadCache<TypeParam>::Freed::not_here);
+}
+
+TYPED_TEST(ThreadCacheTest, CombiningBufferWithholdsLittle) {
+    using Buffer = CombiningBuffer<TypeParam>;
+    std::vector<void*> blocks;
+    for (int i = 0; i < 30000; ++i) blocks.push_back(this->take(this->a));
+    for (void* const block : blocks) this->give(this->b, block);
+    std::size_t visible = 0;
+    this->a.flush();
+    this->shared.for_each_block_allocator([&](auto& block) { visible += (block.free_blocks() + block.remote_blocks()) * block.size; });
+    EXPECT_GE(visible + Buffer::max_bytes, blocks.size() * TestFixture::size);
+    this->b.flush();
+    visible = 0;
+    this->a.flush();
+    this->shared.for_each_block_allocator([&](auto& block) { visible += (block.free_blocks() + block.remote_blocks()) * block.size; });
+    EXPECT_GE(visible, blocks.size() * TestFixture::size) << "flush publishes everything";
+}
+
+TYPED_TEST(ThreadCacheTest, EveryClassGivesAndTakes) {
+    for (unsigned of = 0; of < TestFixture::Classes::count; ++of) {
+        std::set<void*> live;
+        const unsigned rounds = TestFixture::Classes::size_of(of) > 65536 ? 40 : 700;
+        for (unsigned i = 0; i < rounds; ++i) ASSERT_TRUE(live.insert(this->take(this->a, of)).second);
+        unsigned i = 0;
+        for (void* const block : live) this->give(++i % 2 != 0 ? this->a : this->b, block);
+        this->b.flush();
+        this->a.purge(true);
+    }
+    this->a.purge(true);
+    this->b.purge(true);
+    unsigned left = 0;
+    this->shared.for_each_block_allocator([&](auto& block) { left += block.blocks - block.reserved_count - block.free_blocks() - block.remote_blocks(); });
+    EXPECT_EQ(left, 0u) << "blocks are lost";
+}
+
+}  // namespace
+}  // namespace mpmm
