@@ -49,7 +49,7 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
 
     alignas(G::line) BlockAllocator* next_recovered = nullptr;
     std::uint64_t idle_units = 0;   ///< units that were unused at the last purge pass already
-    std::uint64_t clean_units = 0;  ///< units no page of which is in memory
+    std::uint64_t clean_units = 0;  ///< units of which no whole page is in memory
     [[no_unique_address]] typename V::BlockRecord record;
 
     /// Sets up all blocks as free. `clean`: the slot's pages are not in memory.
@@ -167,7 +167,7 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
         return owner_word.compare_exchange_strong(expected, to.word(), seq_cst, seq_cst);
     }
 
-    // ---- unused memory inside the slot: block/purge.inl ----
+    // ---- unused memory inside the slot ----
 
     /// One unit is a block when blocks are at least a page, and a page otherwise.
     bool unit_is_block() const { return size >= G::page; }

@@ -4,7 +4,7 @@
 // With m = ceil(2^64 / d) = (2^64 + e) / d, 0 <= e < d, and n = q d + r:   n m = q 2^64 + (q e + r m).
 // As long as q e < m and q e + (d - 1) m < 2^64, the high half is q, and the low half is below m exactly when r = 0. Offsets stay below a
 // chunk, so q e < n <= 2^31 and m >= 2^64 / 2^31: both hold. (D. Lemire, O. Kaser, N. Kurz, "Faster remainder by direct computation", 2019.)
-// tests/block/reciprocal_test.cpp tries every offset of every size class.
+// tests/block/size_classes_test.cpp tries every offset of every size class.
 #pragma once
 
 #include <cstdint>
