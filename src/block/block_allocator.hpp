@@ -97,20 +97,24 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     }
     unsigned free_blocks() const {
         unsigned sum = 0;
-        for (unsigned w = 0; w < used_words(); ++w) sum += static_cast<unsigned>(std::popcount(free_word(w)));
+        for (unsigned w = 0; w < used_words(); ++w) sum += count_ones(free_word(w));
         return sum;
     }
-    /// Blocks in the remote map. seq_cst: of several threads that publish and then count, the last one counts them all.
     unsigned remote_blocks() const {
         unsigned sum = 0;
-        for (unsigned w = 0; w < used_words(); ++w) sum += static_cast<unsigned>(std::popcount(remote_map[w].load(seq_cst)));
+        for (unsigned w = 0; w < used_words(); ++w) sum += count_ones(remote_map[w].load(relaxed));
         return sum;
     }
     /// Whether a full block allocator has enough blocks back to be used again.
     ///
     /// `returned` is read relaxed: a count that is one too low delays the wake-up to the next free. It cannot be put off for ever, because
-    /// the remote map's share, which seq_cst makes exact, and the owner's share each suffice alone: at most twice the threshold stays back.
-    bool worth_waking() const { return returned.load(relaxed) + remote_blocks() >= wake_threshold(); }
+    /// the remote map's share, which seq_cst makes exact (of several threads that publish and then count, the last one counts them all), and
+    /// the owner's share each suffice alone: at most twice the threshold stays back.
+    bool worth_waking() const {
+        unsigned sum = returned.load(relaxed);
+        for (unsigned w = 0, end = used_words(); w < end && sum < wake_threshold(); ++w) sum += count_ones(remote_map[w].load(seq_cst));
+        return sum >= wake_threshold();
+    }
     /// Counts a free by the owner while full; true when that is enough to wake up. Leaves the remote map's line alone: who frees remotely
     /// counts both shares.
     bool count_returned() {

@@ -56,6 +56,13 @@ class Owner {
         return reinterpret_cast<Cache*>(word_ & ~state_mask);
     }
     bool belongs_to(const void* cache) const { return (word_ & ~state_mask) == reinterpret_cast<std::uintptr_t>(cache); }
+    /// Whether the tenant is a block allocator with blocks in use.
+    constexpr bool is_block_allocator() const {
+        constexpr unsigned states = 1u << static_cast<unsigned>(OwnerState::active) | 1u << static_cast<unsigned>(OwnerState::full) |
+                                    1u << static_cast<unsigned>(OwnerState::queued) | 1u << static_cast<unsigned>(OwnerState::checked) |
+                                    1u << static_cast<unsigned>(OwnerState::orphan);
+        return word_ != 0 && (states >> (word_ & state_mask) & 1) != 0;
+    }
     constexpr std::uintptr_t word() const { return word_; }
     friend constexpr bool operator==(Owner, Owner) = default;
 

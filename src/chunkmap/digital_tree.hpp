@@ -5,8 +5,9 @@
 //                   |            |        |
 //               root (static) → Mid[256] → Leaf[256] → entry
 //
-// An entry is a pointer-sized value of Entries; Entries::none() stands for "not ours". A missing Mid is a null root slot; a missing Leaf is
-// the shared leaf of none() entries, so a look-up tests one pointer only.
+// An entry is a pointer-sized value of Entries; Entries::none() stands for "not ours". A missing Leaf is the shared leaf of none() entries,
+// and a missing Mid one full of such leaves, so a look-up tests no pointer. Root slots hold a Mid's distance from that one: an untouched
+// root, all zero, is empty.
 //
 // Readers take no lock and always finish in three loads. Nodes are never freed, so a reader cannot meet a dead one. Writers store entries
 // with release, and readers load with acquire: who finds an entry sees the descriptor behind it. Creating a node takes the lock; entries of
@@ -31,12 +32,9 @@ class DigitalTree {
     [[gnu::always_inline]] Entry find(const void* address) const {
         const std::uintptr_t whole = reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift;
         if (whole >= chunk_count) [[unlikely]]
-            return Entries::none();
+            return opaque(Entries::none());
         const std::uintptr_t number = opaque(whole);
-        const Mid* const mid = root_[number >> (mid_bits + leaf_bits)].load(acquire);
-        if (mid == nullptr) [[unlikely]]
-            return Entries::none();
-        const Leaf* const leaf = mid->leaves[static_cast<std::uint8_t>(number >> leaf_bits)].load(acquire);
+        const Leaf* const leaf = mid_of(number)->leaves[static_cast<std::uint8_t>(number >> leaf_bits)].load(acquire);
         return leaf->entries[static_cast<std::uint8_t>(number)].load(acquire);
     }
 
@@ -52,16 +50,15 @@ class DigitalTree {
     /// Changes the entry of one chunk that reserve() made room for.
     void set(const void* address, Entry entry) {
         const std::uintptr_t number = reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift;
-        Mid* const mid = root_[number >> (mid_bits + leaf_bits)].load(acquire);
-        mid->leaves[(number >> leaf_bits) % mid_size].load(acquire)->entries[number % leaf_size].store(entry, release);
+        mid_of(number)->leaves[(number >> leaf_bits) % mid_size].load(acquire)->entries[number % leaf_size].store(entry, release);
     }
 
     /// Calls visit(chunk address, entry) for every entry that is not none().
     template <class Visit>
     void for_each(Visit visit) const {
         for (std::uintptr_t number = 0; number < chunk_count; number += leaf_size) {
-            const Mid* const mid = root_[number >> (mid_bits + leaf_bits)].load(acquire);
-            if (mid == nullptr) {
+            const Mid* const mid = mid_of(number);
+            if (mid == &none_mid_) {
                 number += (mid_size - 1) * leaf_size;
                 continue;
             }
@@ -91,19 +88,25 @@ class DigitalTree {
     static inline constinit Leaf none_leaf_;
     struct Mid {
         Atomic<Leaf*> leaves[mid_size];
-        Mid() : Mid(std::make_index_sequence<mid_size>{}) {}
+        constexpr Mid() : Mid(std::make_index_sequence<mid_size>{}) {}
         template <std::size_t... I>
-        explicit Mid(std::index_sequence<I...>) : leaves{((void)I, &none_leaf_)...} {}
+        constexpr explicit Mid(std::index_sequence<I...>) : leaves{((void)I, &none_leaf_)...} {}
     };
 
+    /// The Mid over chunk `number`, none_mid_ when there is none yet.
+    [[gnu::always_inline]] Mid* mid_of(std::uintptr_t number) const {
+        const auto* const self = opaque(this);
+        const std::uintptr_t distance = self->root_[number >> (mid_bits + leaf_bits)].load(acquire);
+        return &opaque(reinterpret_cast<DigitalTree*>(reinterpret_cast<std::uintptr_t>(self) + distance))->none_mid_;
+    }
     [[gnu::noinline]] bool reserve_leaf(std::uintptr_t number) {
-        Atomic<Mid*>& slot = root_[number >> (mid_bits + leaf_bits)];
         const Guard guard(lock_);
-        Mid* mid = slot.load(relaxed);
-        if (mid == nullptr) {
+        Mid* mid = mid_of(number);
+        if (mid == &none_mid_) {
             mid = memory_.template create<Mid>();
             if (mid == nullptr) return false;
-            slot.store(mid, release);
+            const std::uintptr_t distance = reinterpret_cast<std::uintptr_t>(mid) - reinterpret_cast<std::uintptr_t>(&none_mid_);
+            root_[number >> (mid_bits + leaf_bits)].store(distance, release);
         }
         Atomic<Leaf*>& place = mid->leaves[(number >> leaf_bits) % mid_size];
         if (place.load(relaxed) != &none_leaf_) return true;
@@ -113,7 +116,8 @@ class DigitalTree {
         return true;
     }
 
-    Atomic<Mid*> root_[root_size]{};
+    Atomic<std::uintptr_t> root_[root_size]{};
+    Mid none_mid_;
     Mutex lock_;
     Persistent<G>& memory_;
 };

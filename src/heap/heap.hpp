@@ -39,7 +39,7 @@ class Heap {
                 return;
             return word_became_full(address, nullptr);
         }
-        free_in<false, OwnerState::active, &Heap::free_to_full>(address, shared.first_tenant(address));
+        free_in<false, OwnerState::active, &Heap::free_other>(address, shared.first_tenant(address));
     }
 
     /// The first `size` bytes are zero.
@@ -87,14 +87,26 @@ class Heap {
         if (State == OwnerState::full && freed == Cache::Freed::woken) return wake_own(address, tenant);
         return Otherwise(address, tenant);
     }
-    // Where a free goes that is not of an active, detached block allocator of this cache: full, then intrusive, then everything else.
-    [[gnu::noinline]] static void free_to_full(void* address, Tenant* tenant) {
-        free_in<false, OwnerState::full, &Heap::free_elsewhere>(address, tenant);
+    // Where a free goes that is not of an active, detached block allocator of this cache: full, then another cache's, then intrusive, then
+    // everything else.
+    [[gnu::noinline]] static void free_other(void* address, Tenant* tenant) {
+        free_in<false, OwnerState::full, &Heap::free_foreign>(address, tenant);
     }
-    [[gnu::noinline]] static void free_elsewhere(void* address, Tenant* tenant) {
+    [[gnu::noinline]] static void free_foreign(void* address, Tenant* tenant) {
+        const auto freed = current()->free_foreign(address, tenant);
+        if (freed == Cache::Freed::done) [[likely]]
+            return;
+        if (freed == Cache::Freed::overflow) return relieve();
+        free_intrusive(address, tenant);
+    }
+    [[gnu::noinline]] static void free_intrusive(void* address, Tenant* tenant) {
         if (tenant->owner(relaxed) != Owner(OwnerState::intrusive)) return free_slow(address, tenant);
         tenant = static_cast<SlotChunk<C>*>(tenant)->intrusive_tenant(address);
         free_in<true, OwnerState::active, &Heap::free_slow>(address, tenant);
+    }
+    [[gnu::noinline]] static void relieve() {
+        current()->relieve();
+        maintain(current());
     }
     [[gnu::noinline]] static void wake_own(void*, Tenant* tenant) { current()->wake_own(*static_cast<Block*>(tenant)); }
     [[gnu::noinline]] static void word_became_full(void*, Tenant* tenant) { current()->word_became_full(static_cast<Block*>(tenant)); }

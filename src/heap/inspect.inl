@@ -31,7 +31,7 @@ void Heap<C>::stats(mpmm_stats& out) {
     flush();
     shared.for_each_block_allocator([&](Block& block) {
         unsigned live = 0;
-        for (unsigned w = 0; w < block.used_words(); ++w) live += static_cast<unsigned>(std::popcount(inspect::live_bits(block, w)));
+        for (unsigned w = 0; w < block.used_words(); ++w) live += count_ones(inspect::live_bits(block, w));
         out.used_blocks += live;
         out.used_bytes += std::size_t{live} * block.size;
         out.free_bytes += std::size_t{block.blocks - block.reserved_count - live} * block.size;
@@ -128,7 +128,7 @@ std::size_t Heap<C>::verify() {
                              reinterpret_cast<std::uintptr_t>(shared.map.find(chunk.extent.base)),
                              reinterpret_cast<std::uintptr_t>(chunk.entry()));
                 unsigned free_slots = 0;
-                for (unsigned w = 0; w < chunk.bit_words(); ++w) free_slots += static_cast<unsigned>(std::popcount(chunk.free_bits[w]));
+                for (unsigned w = 0; w < chunk.bit_words(); ++w) free_slots += count_ones(chunk.free_bits[w]);
                 check.expect("a chunk's free slots are counted", &chunk, chunk.free_slots, free_slots);
                 for (std::size_t i = 0; i < chunk.slots; ++i)
                     if (chunk.is_free(i))

@@ -43,6 +43,18 @@ constexpr unsigned floor_log2(std::uint64_t value) { return 63u - static_cast<un
 #endif
 }
 
+/// The number of ones. Without a machine instruction for it the compiler would call a function that looks it up in a table.
+constexpr unsigned count_ones(std::uint64_t word) {
+#if defined(__POPCNT__) || defined(__aarch64__)
+    return static_cast<unsigned>(std::popcount(word));
+#else
+    word -= word >> 1 & 0x5555555555555555u;
+    word = (word & 0x3333333333333333u) + (word >> 2 & 0x3333333333333333u);
+    word = (word + (word >> 4)) & 0x0F0F0F0F0F0F0F0Fu;
+    return static_cast<unsigned>(word * 0x0101010101010101u >> 56);
+#endif
+}
+
 /// `value`, in a way the compiler cannot see through: keeps it from computing parts of it again from where it came.
 template <class T>
 [[gnu::always_inline]] inline T opaque(T value) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A bin: where a thread takes its next block of one size class from.
 //
-//     word ──► one 64-bit word of the current block allocator's free map
+//     word ──► one 64-bit word of the current block allocator's free map, or of the combining buffer
 //     base ──► the block of that word's bit 0
 //
-// There is no copy of the word, so there is one truth to check, and blocks the owner frees are free at once. A bin without a block
-// allocator points at a word that is always zero.
+// There is no copy of the word, so there is one truth to check, and blocks the owner frees are free at once. A bin without either points at
+// a word that is always zero.
 #pragma once
 
 #include "block/block_allocator.hpp"
@@ -34,28 +34,35 @@ struct Bin {
     std::byte* base = nullptr;
     std::size_t size = 0;
     BlockAllocator<C>* current = nullptr;
+    [[no_unique_address]] typename C::Verify::BinRecord record;
 
     /// Takes the lowest free block of the word; false when it has none.
     [[gnu::always_inline]] bool take(void*& block, Latest& latest) {
-        const std::uint64_t bits = word->load(relaxed);
+        Atomic<std::uint64_t>* const from = word;
+        const std::uint64_t bits = from->load(relaxed);
         if (bits == 0) [[unlikely]]
             return false;
-        word->store(bits & (bits - 1), relaxed);
+        from->store(bits & (bits - 1), relaxed);
         const std::uint64_t bit = lowest_bit(bits);
-        if constexpr (C::Verify::enabled) C::Verify::handed_out(*current, static_cast<unsigned>(word - current->free_map) * 64 + static_cast<unsigned>(bit));
+        if constexpr (C::Verify::enabled) C::Verify::template handed_out_from<BlockAllocator<C>>(record, static_cast<unsigned>(bit));
         block = base + bit * size;
-        latest.word = word;
+        latest.word = from;
         latest.bit = bit;
         latest.block = block;
         return true;
     }
-    /// Takes from word `w` of `block` from now on.
+    /// Takes from word `w` of the owned `block` from now on.
     void aim(BlockAllocator<C>* block, unsigned w) {
         block->touch_word(w);
-        word = &block->free_map[w];
-        base = block->address(w * 64);
-        size = block->size;
         current = block;
+        aim(*block, w, block->free_map[w]);
+    }
+    /// Takes the blocks of word `w` of `block` that `from` has, whoever owns them.
+    void aim(BlockAllocator<C>& block, unsigned w, Atomic<std::uint64_t>& from) {
+        word = &from;
+        base = block.address(w * 64);
+        size = block.size;
+        C::Verify::aimed(record, block, w);
     }
     /// Sends the next take() to the slow path, keeping the block allocator.
     void detour() { word = &ZeroWord::word; }

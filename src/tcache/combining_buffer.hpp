@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Frees of other threads' blocks, gathered per bitmap word before they go to the remote map: one atomic OR frees up to 64 blocks.
 //
-// Direct-mapped by the word; a collision publishes what was there. What it withholds is bounded by bytes, and everything is published
+//     per size class, a few entries:  | block allocator + word number | mask of the blocks freed here |
+//
+// What is gathered is also a stock: a bin may take blocks straight from an entry's mask. The block allocator's owner knows nothing of it; to
+// him the blocks are in use all the time, as they are when threads hand blocks around.
+//
+// An entry is chosen by the word; a collision publishes what was there. What is withheld is bounded by bytes, and everything is published
 // when the owner's slow path comes by after the flush time, at thread exit and on request. Used by one thread.
 #pragma once
 
@@ -14,59 +19,93 @@ class CombiningBuffer {
     using Block = BlockAllocator<C>;
 
   public:
-    static constexpr std::size_t entries = 32;
-    /// Bytes of freed blocks that may wait here.
-    static constexpr std::size_t max_bytes = 64 * 1024;
     /// Larger blocks are published at once.
     static constexpr std::size_t max_block = 4096;
+    /// Bytes of freed blocks that may wait here.
+    static constexpr std::size_t max_bytes = 64 * 1024;
 
-    /// Adds the block. Calls publish(block allocator, word, mask) for what has to go to the remote map now. False when the block is here
-    /// already: a double free.
-    template <class Publish>
-    bool add(Block& block, unsigned index, Publish publish) {
-        const unsigned w = index / 64;
-        const std::uintptr_t key = reinterpret_cast<std::uintptr_t>(&block) + w;
-        const std::uint64_t bit = std::uint64_t{1} << (index % 64);
-        Entry& entry = table_[(key * 0x9E3779B97F4A7C15u >> 32) % entries];
-        if (entry.key != key) {
-            if (entry.key != 0) empty(entry, publish);
-            entry.key = key;
-        }
-        if ((entry.mask & bit) != 0) return false;
-        entry.mask |= bit;
-        bytes_ += block.size;
-        if (entry.mask == all_ones) empty(entry, publish);
-        else if (bytes_ >= max_bytes) flush(publish);
-        return true;
-    }
-    template <class Publish>
-    void flush(Publish publish) {
-        if (bytes_ == 0) return;
-        for (Entry& entry : table_)
-            if (entry.key != 0) empty(entry, publish);
-    }
-    bool is_empty() const { return bytes_ == 0; }
-
-  private:
     struct Entry {
         std::uintptr_t key = 0;  ///< block allocator's address + word number, which its alignment leaves room for
-        std::uint64_t mask = 0;
+        Atomic<std::uint64_t> mask{0};
+
+        Block& block() const { return *reinterpret_cast<Block*>(key & ~key_words); }
+        unsigned word() const { return static_cast<unsigned>(key & key_words); }
     };
+
+    enum class Added { yes, full, other_word, twice };
+
+    /// Adds block `index` of `block`. other_word: the entry belongs to another word, evict() it first. twice: the block is here already, a
+    /// double free. full: it is added, and there is more than may wait.
+    [[gnu::always_inline]] Added add(Block& block, unsigned index) {
+        const std::uintptr_t key = reinterpret_cast<std::uintptr_t>(&block) + index / 64;
+        Entry& entry = entry_of(block.class_index, key);
+        const std::uint64_t mask = entry.mask.load(relaxed), bit = std::uint64_t{1} << (index % 64);
+        if (entry.key != key) [[unlikely]]
+            return Added::other_word;
+        if ((mask & bit) != 0) [[unlikely]]
+            return Added::twice;
+        entry.mask.store(mask | bit, relaxed);
+        bytes_ += block.size;
+        return bytes_ < max_bytes ? Added::yes : Added::full;
+    }
+    /// Makes the entry for `index` of `block` that word's: calls publish(entry) for what it holds.
+    template <class Publish>
+    void claim(Block& block, unsigned index, Publish publish) {
+        const std::uintptr_t key = reinterpret_cast<std::uintptr_t>(&block) + index / 64;
+        Entry& entry = entry_of(block.class_index, key);
+        if (entry.key != 0) publish(entry);
+        entry.key = key;
+        entry.mask.store(0, relaxed);
+        used_ = true;
+    }
+    /// Bins take from masks without counting: sums up what really waits. True when that is too much.
+    bool recount() {
+        bytes_ = 0;
+        for_each([&](Entry& entry) {
+            const auto blocks = count_ones(entry.mask.load(relaxed));
+            bytes_ += std::size_t{blocks} * entry.block().size;
+        });
+        return bytes_ >= max_bytes / 2;
+    }
+    /// An entry with blocks of the class, or nullptr.
+    Entry* stock(unsigned class_index) {
+        if (bytes_ == 0 || class_index >= classes) return nullptr;
+        for (Entry& entry : table_[class_index])
+            if (entry.mask.load(relaxed) != 0) return &entry;
+        return nullptr;
+    }
+    /// Calls publish(entry) for every entry, and empties it.
+    template <class Publish>
+    void flush(Publish publish) {
+        if (!used_) return;
+        for_each([&](Entry& entry) {
+            publish(entry);
+            entry.key = 0;
+            entry.mask.store(0, relaxed);
+        });
+        bytes_ = 0;
+        used_ = false;
+    }
+    bool is_empty() const { return !used_; }
+
+  private:
+    static constexpr std::size_t ways = 4;
+    static constexpr unsigned classes = SizeClasses<typename C::Geometry>::of(max_block) + 1;
+    static constexpr std::uintptr_t key_words = C::Geometry::map_words - 1;
     static_assert(C::Geometry::map_words <= alignof(Block));
 
-    template <class Publish>
-    void empty(Entry& entry, Publish publish) {
-        constexpr std::uintptr_t low = alignof(Block) - 1;
-        auto& block = *reinterpret_cast<Block*>(entry.key & ~low);
-        const std::uint64_t mask = entry.mask;
-        const auto w = static_cast<unsigned>(entry.key & low);
-        entry = Entry{};
-        bytes_ -= std::size_t{block.size} * static_cast<unsigned>(std::popcount(mask));
-        publish(block, w, mask);
+    /// Neighbouring words of a block allocator never collide.
+    Entry& entry_of(unsigned class_index, std::uintptr_t key) { return table_[class_index][(key ^ key / sizeof(Block)) % ways]; }
+    template <class Visit>
+    void for_each(Visit visit) {
+        for (auto& entries : table_)
+            for (Entry& entry : entries)
+                if (entry.key != 0) visit(entry);
     }
 
-    Entry table_[entries]{};
-    std::size_t bytes_ = 0;
+    std::size_t bytes_ = 0;  // at least what waits
+    bool used_ = false;
+    Entry table_[classes][ways]{};
 };
 
 }  // namespace mpmm

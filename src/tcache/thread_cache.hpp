@@ -34,7 +34,7 @@ class alignas(64) ThreadCache {
     [[gnu::always_inline]] Bin<C>& direct_bin(std::size_t size) { return *direct_[(size + 7) / 8]; }
     Bin<C>& bin(unsigned index) { return bins_[index]; }
 
-    enum class Freed { done, word_full, woken, not_here };
+    enum class Freed { done, word_full, woken, overflow, not_here };
 
     /// Frees a block of `tenant` if that is in `State` and this cache's, and nothing is unusual; otherwise not_here, with nothing changed.
     /// After word_full or woken the caller calls word_became_full() or wake_own(): a tail call there keeps this path free of a stack frame.
@@ -75,6 +75,25 @@ class alignas(64) ThreadCache {
         latest.word->store(bits, relaxed);
         latest.forget();
         return bits == all_ones ? Freed::word_full : Freed::done;
+    }
+    /// Frees a block of a detached block allocator that another cache owns, or nobody, into the combining buffer: done or overflow, which asks
+    /// for relieve(). not_here for everything else and when anything is unusual; verify wants to hear of every free.
+    [[gnu::always_inline]] Freed free_foreign(const void* address, Tenant* tenant) {
+        const Owner owner = tenant->owner(relaxed);
+        // A cache without a thread behind it has an empty buffer, which no block fits.
+        if (V::enabled || owner.belongs_to(this) || !owner.is_block_allocator()) return Freed::not_here;
+        auto& block = *static_cast<Block*>(tenant);
+        const auto [index, exact] = block.find(address);
+        if (!exact || block.size > CombiningBuffer<C>::max_block) [[unlikely]]
+            return Freed::not_here;
+        const auto added = combining_.add(block, index);
+        if (added == CombiningBuffer<C>::Added::yes) [[likely]]
+            return Freed::done;
+        return added == CombiningBuffer<C>::Added::full ? Freed::overflow : Freed::not_here;
+    }
+    /// More waits in the combining buffer than may.
+    void relieve() {
+        if (combining_.recount()) flush();
     }
     /// A full block allocator of this cache has enough blocks back.
     void wake_own(Block& block);
@@ -143,12 +162,14 @@ class alignas(64) ThreadCache {
     bool retire(Block* block);
     void collect_recovered();
     void activate(Block* block);
+    void* take_stock(unsigned index);
     void free_remote(Block& block, unsigned index);
     void release_if_empty(Block& block);
+    void publish_entry(typename CombiningBuffer<C>::Entry& entry);
     static void publish(Block& block, unsigned w, std::uint64_t mask);
     static void wake(Block& block, Owner owner);
-    auto publisher() {
-        return [](Block& block, unsigned w, std::uint64_t mask) { publish(block, w, mask); };
+    void publish_all() {
+        combining_.flush([this](auto& entry) { publish_entry(entry); });
     }
 
     Bin<C>* direct_[direct_steps];

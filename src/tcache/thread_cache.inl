@@ -39,6 +39,27 @@ void* ThreadCache<C>::take_checked(Block* block) {
     return block->address(index);
 }
 
+/// A block that this thread freed for others and has not given back yet: no atomic operation on either way.
+template <class C>
+void* ThreadCache<C>::take_stock(unsigned index) {
+    auto* const entry = combining_.stock(index);
+    if (entry == nullptr) return nullptr;
+    Block& block = entry->block();
+    const unsigned w = entry->word();
+    // What the owner has free as well was freed twice.
+    const std::uint64_t twice = entry->mask.load(relaxed) & block.free_word(w);
+    if (twice != 0) [[unlikely]] {
+        for_each_bit(twice, [&](unsigned bit) { report::user_error(report::Kind::double_free, block.address(w * 64 + bit)); });
+        entry->mask.store(entry->mask.load(relaxed) & ~twice, relaxed);
+    }
+    Bin<C>& bin = bins_[index];
+    bin.aim(block, w, entry->mask);
+    void* taken = nullptr;
+    bin.take(taken, latest);
+    latest.forget();
+    return taken;
+}
+
 template <class C>
 void* ThreadCache<C>::allocate_slow(unsigned index, bool may_grow) {
     const Busy busy(*this);
@@ -46,8 +67,11 @@ void* ThreadCache<C>::allocate_slow(unsigned index, bool may_grow) {
     latest.forget();
     Bin<C>& bin = bins_[index];
     for (;;) {
-        if (Block* const block = bin.current; block != nullptr) {
+        Block* const block = bin.current;
+        if (block != nullptr)
             if (void* const taken = take_from(block, index); taken != nullptr) return taken;
+        if (void* const taken = take_stock(index); taken != nullptr) return taken;
+        if (block != nullptr) {
             if (block->drain()) continue;
             bin.detour();
             bin.current = nullptr;
@@ -169,7 +193,23 @@ void ThreadCache<C>::free_remote(Block& block, unsigned index) {
         publish(block, index / 64, std::uint64_t{1} << (index % 64));
         return;
     }
-    if (!combining_.add(block, index, publisher())) report::user_error(report::Kind::double_free, block.address(index));
+    using Added = typename CombiningBuffer<C>::Added;
+    Added added = combining_.add(block, index);
+    if (added == Added::other_word) {
+        latest.forget();
+        combining_.claim(block, index, [this](auto& entry) { publish_entry(entry); });
+        added = combining_.add(block, index);
+    }
+    if (added == Added::twice) report::user_error(report::Kind::double_free, block.address(index));
+    if (added == Added::full) relieve();
+}
+
+/// Publishes what an entry of the combining buffer holds; a bin that takes from it has to look elsewhere.
+template <class C>
+void ThreadCache<C>::publish_entry(typename CombiningBuffer<C>::Entry& entry) {
+    Block& block = entry.block();
+    if (Bin<C>& bin = bins_[block.class_index]; bin.word == &entry.mask) bin.detour();
+    if (const std::uint64_t mask = entry.mask.load(relaxed); mask != 0) publish(block, entry.word(), mask);
 }
 
 template <class C>
@@ -209,7 +249,7 @@ template <class C>
 void ThreadCache<C>::flush() {
     const Busy busy(*this);
     latest.forget();
-    combining_.flush(publisher());
+    publish_all();
     collect_recovered();
 }
 
@@ -217,7 +257,7 @@ template <class C>
 std::size_t ThreadCache<C>::purge(bool now) {
     const Busy busy(*this);
     latest.forget();
-    combining_.flush(publisher());
+    publish_all();
     collect_recovered();
     std::size_t purged = 0;
     for (unsigned index = 0; index < Classes::count; ++index) {
@@ -250,7 +290,7 @@ template <class C>
 void ThreadCache<C>::retire_cache() {
     const Busy busy(*this);
     latest.forget();
-    combining_.flush(publisher());
+    publish_all();
     for (unsigned index = 0; index < Classes::count; ++index) {
         if (Block* const block = bins_[index].current; block != nullptr) {
             bins_[index] = Bin<C>{};

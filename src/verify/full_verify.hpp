@@ -22,6 +22,12 @@ struct FullVerify {
         bool listed = false;
     };
 
+    /// Where a bin's word belongs.
+    struct BinRecord {
+        void* block = nullptr;
+        unsigned first = 0;
+    };
+
     /// A block allocator was set up: nothing is handed out, and exactly its own blocks are free.
     template <class B>
     static void created(B& block) {
@@ -42,6 +48,16 @@ struct FullVerify {
         expect("a handed-out block is not free", block, block.free_map[w].load(relaxed) & bit, 0);
         expect("a handed-out block is not in the remote map", block, block.remote_map[w].load(relaxed) & bit, 0);
         expect("a block has one user", block, block.record.live[w].fetch_or(bit, relaxed) & bit, 0);
+    }
+    /// A bin takes from word `w` of `block` from now on.
+    template <class B>
+    static void aimed(BinRecord& bin, B& block, unsigned w) {
+        bin = {&block, w * 64};
+    }
+    /// The block of bit `bit` of a bin's word goes to the user.
+    template <class B>
+    static void handed_out_from(BinRecord& bin, unsigned bit) {
+        handed_out(*static_cast<B*>(bin.block), bin.first + bit);
     }
     /// Block `index` comes back from any thread; false when nobody held it.
     template <class B>

@@ -12,11 +12,16 @@ namespace mpmm {
 struct NoVerify {
     static constexpr bool enabled = false;
     struct BlockRecord {};
+    struct BinRecord {};
 
     template <class B>
     static void created(B&) {}
     template <class B>
     static void handed_out(B&, unsigned) {}
+    template <class B>
+    static void aimed(BinRecord&, B&, unsigned) {}
+    template <class B>
+    static void handed_out_from(BinRecord&, unsigned) {}
     template <class B>
     static bool returned(B&, unsigned) {
         return true;

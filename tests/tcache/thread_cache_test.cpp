@@ -5,6 +5,7 @@
 #include "heap/heap.hpp"
 
 #include <set>
+#include <string>
 #include <vector>
 
 namespace mpmm {
@@ -37,7 +38,9 @@ class ThreadCacheTest : public ::testing::Test {
         if (freed == Freed::not_here)
             freed = intrusive ? cache.template free_own<true, OwnerState::active>(address, tenant)
                               : cache.template free_own<false, OwnerState::active>(address, tenant);
+        if (freed == Freed::not_here) freed = cache.free_foreign(address, tenant);
         if (freed == Freed::word_full) cache.word_became_full(&block);
+        if (freed == Freed::overflow) cache.relieve();
         if (freed == Freed::not_here) cache.free_slow(block, address);
     }
     Block& block_of(void* address) { return *static_cast<Block*>(shared.locate(address)); }
@@ -169,6 +172,48 @@ TYPED_TEST(ThreadCacheTest, CombiningBufferWithholdsLittle) {
     this->a.flush();
     this->shared.for_each_block_allocator([&](auto& block) { visible += (block.free_blocks() + block.remote_blocks()) * block.size; });
     EXPECT_GE(visible, blocks.size() * TestFixture::size) << "flush publishes everything";
+}
+
+/// What a thread freed for another it may use itself, and what it does not use goes to the owner.
+TYPED_TEST(ThreadCacheTest, TakesFromItsCombiningBuffer) {
+    std::vector<void*> blocks;
+    for (int i = 0; i < 40; ++i) blocks.push_back(this->take(this->a));
+    auto& block = this->block_of(blocks[0]);
+    for (int i = 0; i < 10; ++i) this->give(this->b, blocks[static_cast<std::size_t>(i)]);
+    const unsigned before = block.remote_blocks();
+    EXPECT_EQ(this->take(this->b), blocks[0]);
+    EXPECT_EQ(this->take(this->b), blocks[1]);
+    EXPECT_TRUE(block.owner().belongs_to(&this->a)) << "they stay the owner's";
+    this->give(this->b, blocks[1]);
+    EXPECT_EQ(this->take(this->b), blocks[1]);
+    this->b.flush();
+    EXPECT_EQ(block.remote_blocks(), before + 8);
+    void* const other = this->take(this->b);
+    EXPECT_NE(&this->block_of(other), &block) << "what is published is the owner's again";
+    this->give(this->a, blocks[0]);
+    this->give(this->a, blocks[1]);
+    this->give(this->b, other);
+}
+
+TYPED_TEST(ThreadCacheTest, DoubleFreesAreFoundInTheCombiningBuffer) {
+    options::set("halt_on_error", 13, "0", 1);
+    std::vector<void*> blocks;
+    for (int i = 0; i < 40; ++i) blocks.push_back(this->take(this->a));
+    ::testing::internal::CaptureStderr();
+    this->give(this->b, blocks[0]);
+    this->give(this->b, blocks[0]);
+    const std::string same_thread = ::testing::internal::GetCapturedStderr();
+    EXPECT_NE(same_thread.find("double-free"), std::string::npos) << same_thread;
+    ::testing::internal::CaptureStderr();
+    this->give(this->b, blocks[5]);
+    this->give(this->a, blocks[5]);
+    void* const taken = this->take(this->b);
+    EXPECT_EQ(taken, blocks[0]);
+    const std::string owner_too = ::testing::internal::GetCapturedStderr();
+    EXPECT_NE(owner_too.find("double-free"), std::string::npos) << owner_too;
+    // Verify caught the second free as it came, so the block stayed where the first one put it.
+    EXPECT_EQ(this->take(this->b) == blocks[5], TypeParam::Verify::enabled);
+    options::set("halt_on_error", 13, "1", 1);
 }
 
 TYPED_TEST(ThreadCacheTest, EveryClassGivesAndTakes) {
