@@ -31,8 +31,8 @@ enum class OwnerState : std::uintptr_t {
     full = 1,
     queued = 2,
     checked = 3,
-    unused = 4,
-    orphan = 5,
+    orphan = 4,
+    unused = 5,
     foreign = 6,
     large_used = 7,
     large_free = 8,
@@ -57,12 +57,7 @@ class Owner {
     }
     bool belongs_to(const void* cache) const { return (word_ & ~state_mask) == reinterpret_cast<std::uintptr_t>(cache); }
     /// Whether the tenant is a block allocator with blocks in use.
-    constexpr bool is_block_allocator() const {
-        constexpr unsigned states = 1u << static_cast<unsigned>(OwnerState::active) | 1u << static_cast<unsigned>(OwnerState::full) |
-                                    1u << static_cast<unsigned>(OwnerState::queued) | 1u << static_cast<unsigned>(OwnerState::checked) |
-                                    1u << static_cast<unsigned>(OwnerState::orphan);
-        return word_ != 0 && (states >> (word_ & state_mask) & 1) != 0;
-    }
+    constexpr bool is_block_allocator() const { return word_ != 0 && (word_ & state_mask) <= static_cast<std::uintptr_t>(OwnerState::orphan); }
     constexpr std::uintptr_t word() const { return word_; }
     friend constexpr bool operator==(Owner, Owner) = default;
 

@@ -22,7 +22,7 @@ class CombiningBuffer {
     /// Larger blocks are published at once.
     static constexpr std::size_t max_block = 4096;
     /// Bytes of freed blocks that may wait here.
-    static constexpr std::size_t max_bytes = 64 * 1024;
+    static constexpr std::size_t max_bytes = 256 * 1024;
 
     struct Entry {
         std::uintptr_t key = 0;  ///< block allocator's address + word number, which its alignment leaves room for
@@ -36,17 +36,16 @@ class CombiningBuffer {
 
     /// Adds block `index` of `block`. other_word: the entry belongs to another word, evict() it first. twice: the block is here already, a
     /// double free. full: it is added, and there is more than may wait.
-    [[gnu::always_inline]] Added add(Block& block, unsigned index) {
+    [[gnu::always_inline]] Added add(Block& block, std::uint64_t index) {
         const std::uintptr_t key = reinterpret_cast<std::uintptr_t>(&block) + index / 64;
-        Entry& entry = entry_of(block.class_index, key);
-        const std::uint64_t mask = entry.mask.load(relaxed), bit = std::uint64_t{1} << (index % 64);
+        Entry& entry = *opaque(&entry_of(block.class_index, key));
         if (entry.key != key) [[unlikely]]
             return Added::other_word;
-        if ((mask & bit) != 0) [[unlikely]]
+        std::uint64_t mask = entry.mask.load(relaxed);
+        if (test_and_set(mask, index)) [[unlikely]]
             return Added::twice;
-        entry.mask.store(mask | bit, relaxed);
-        bytes_ += block.size;
-        return bytes_ < max_bytes ? Added::yes : Added::full;
+        entry.mask.store(mask, relaxed);
+        return (bytes_ += block.size) < max_bytes ? Added::yes : Added::full;
     }
     /// Makes the entry for `index` of `block` that word's: calls publish(entry) for what it holds.
     template <class Publish>
@@ -103,9 +102,9 @@ class CombiningBuffer {
                 if (entry.key != 0) visit(entry);
     }
 
+    Entry table_[classes][ways]{};
     std::size_t bytes_ = 0;  // at least what waits
     bool used_ = false;
-    Entry table_[classes][ways]{};
 };
 
 }  // namespace mpmm

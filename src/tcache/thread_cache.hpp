@@ -83,8 +83,8 @@ class alignas(64) ThreadCache {
         // A cache without a thread behind it has an empty buffer, which no block fits.
         if (V::enabled || owner.belongs_to(this) || !owner.is_block_allocator()) return Freed::not_here;
         auto& block = *static_cast<Block*>(tenant);
-        const auto [index, exact] = block.find(address);
-        if (!exact || block.size > CombiningBuffer<C>::max_block) [[unlikely]]
+        const auto [index, exact] = block.reciprocal.divide(static_cast<std::size_t>(static_cast<const std::byte*>(address) - block.base));
+        if (!exact || index >= block.blocks || block.size > CombiningBuffer<C>::max_block) [[unlikely]]
             return Freed::not_here;
         const auto added = combining_.add(block, index);
         if (added == CombiningBuffer<C>::Added::yes) [[likely]]
