@@ -175,8 +175,8 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
 
     /// One unit is a block when blocks are at least a page, and a page otherwise.
     bool unit_is_block() const { return size >= G::page; }
-    /// The units in which no block is used.
-    std::uint64_t unused_units() const;
+    /// The units in which no block is used. `remote`: blocks in the remote map are unused as well.
+    std::uint64_t unused_units(bool remote = false) const;
     /// The units that word `w`'s blocks lie in: about to be used again.
     std::uint64_t units_of_word(unsigned w) const;
     void touch_word(unsigned w) {
@@ -185,8 +185,9 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
         idle_units &= touched;
         clean_units &= touched;
     }
-    /// Returns unused units to the system: those that were unused at the last pass too, or all when `now`. Owner only. Bytes purged.
-    std::size_t purge(Backend& backend, bool now);
+    /// Returns unused units to the system: those that were unused at the last pass too, or all when `now`. Bytes purged. By the owner, or
+    /// while nobody can take blocks from it.
+    std::size_t purge(Backend& backend, bool now, bool remote = false);
 };
 
 }  // namespace mpmm

@@ -32,8 +32,10 @@ void BlockAllocator<C>::create(const Shape& shape, unsigned index, std::byte* sl
 }
 
 template <class C>
-std::uint64_t BlockAllocator<C>::unused_units() const {
-    if (unit_is_block()) return free_word(0) & block_mask(0);
+std::uint64_t BlockAllocator<C>::unused_units(bool remote) const {
+    // acquire: what the thread that freed a block wrote to it comes before its page goes.
+    const auto free = [&](unsigned w) { return free_word(w) | (remote ? remote_map[w].load(acquire) : 0); };
+    if (unit_is_block()) return free(0) & block_mask(0);
     const std::size_t used = std::size_t{blocks} * size;
     const auto pages = static_cast<unsigned>((used + G::page - 1) / G::page);
     if (pages == 0 || used < G::page) return 0;
@@ -45,7 +47,7 @@ std::uint64_t BlockAllocator<C>::unused_units() const {
         unused &= ~bit_range(from, to - from + 1);
     };
     for (unsigned w = 0; w < used_words(); ++w)
-        for_each_run(~free_word(w) & bit_range(0, std::min(64u, blocks - w * 64)),
+        for_each_run(~free(w) & bit_range(0, std::min(64u, blocks - w * 64)),
                      [&](unsigned first, unsigned count) { clear(w * 64 + first, count); });
     return unused;
 }
@@ -59,8 +61,8 @@ std::uint64_t BlockAllocator<C>::units_of_word(unsigned w) const {
 }
 
 template <class C>
-std::size_t BlockAllocator<C>::purge(Backend& backend, bool now) {
-    const std::uint64_t unused = unused_units();
+std::size_t BlockAllocator<C>::purge(Backend& backend, bool now, bool remote) {
+    const std::uint64_t unused = unused_units(remote);
     const std::uint64_t due = unused & ~clean_units & (now ? all_ones : idle_units);
     idle_units = unused;
     if (due == 0) return 0;

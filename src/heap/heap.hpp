@@ -124,6 +124,7 @@ class Heap {
     /// Gives back what nobody uses, for a request that failed.
     [[gnu::cold]] static void reclaim();
     static void maintain(Cache* cache);
+    static std::size_t purge_shared(std::uint64_t now, std::uint64_t delay);
     static void thread_exit(void* cache);
     /// The block allocator `address` is a live block's start in, with the block's index; reports otherwise.
     static Block* live_block(Tenant* tenant, const void* address);

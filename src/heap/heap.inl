@@ -65,7 +65,7 @@ void Heap<C>::maintain(Cache* cache) {
         cache->next_purge = now + half;
     }
     std::uint64_t due = shared.next_purge.load(relaxed);
-    if (now >= due && shared.next_purge.compare_exchange_strong(due, now + half, relaxed, relaxed)) shared.purge(now, delay);
+    if (now >= due && shared.next_purge.compare_exchange_strong(due, now + half, relaxed, relaxed)) purge_shared(now, delay);
 }
 
 // ---- allocation ----
@@ -121,7 +121,7 @@ void* Heap<C>::malloc_large(std::size_t size, std::size_t alignment, bool zero) 
 template <class C>
 void Heap<C>::reclaim() {
     if (Cache* const cache = current(); !cache->is_empty_cache()) cache->purge(true);
-    shared.purge(os::now_ms(), 0);
+    purge_shared(os::now_ms(), 0);
     shared.large.trim(0);
 }
 
@@ -287,7 +287,15 @@ std::size_t Heap<C>::purge() {
         const Guard guard(late_lock_);
         if (late_cache_ != nullptr) purged += late_cache_->purge(true);
     }
-    return purged + shared.purge(os::now_ms(), 0);
+    return purged + purge_shared(os::now_ms(), 0);
+}
+
+/// What no running thread looks after: the recovered lists of threads that do not come by, and everything without an owner.
+template <class C>
+std::size_t Heap<C>::purge_shared(std::uint64_t now, std::uint64_t delay) {
+    std::size_t purged = 0;
+    registry_.for_each([&](Cache& cache) { purged += cache.purge_recovered(delay == 0); });
+    return purged + shared.purge(now, delay);
 }
 
 template <class C>
@@ -300,24 +308,24 @@ bool Heap<C>::trim(std::size_t keep) {
 
 template <class C>
 void Heap<C>::before_fork() {
-    registry_.lock().lock();
-    // The late cache is used under its lock, orphans are taken under theirs from there on: see the lock order in tcache/shared.hpp.
+    // In the order of tcache/shared.hpp.
     late_lock_.lock();
+    registry_.for_each_lock([](Mutex& lock) { lock.lock(); });
     shared.for_each_lock([](Mutex& lock) { lock.lock(); });
 }
 
 template <class C>
 void Heap<C>::after_fork_parent() {
     shared.for_each_lock([](Mutex& lock) { lock.unlock(); });
+    registry_.for_each_lock([](Mutex& lock) { lock.unlock(); });
     late_lock_.unlock();
-    registry_.lock().unlock();
 }
 
 template <class C>
 void Heap<C>::after_fork_child() {
     shared.for_each_lock([](Mutex& lock) { lock.reset_after_fork(); });
+    registry_.for_each_lock([](Mutex& lock) { lock.reset_after_fork(); });
     late_lock_.reset_after_fork();
-    registry_.lock().reset_after_fork();
     Cache* const own = current();
     registry_.after_fork(own, late_cache_);
 }

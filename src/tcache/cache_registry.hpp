@@ -34,6 +34,23 @@ class CacheRegistry {
         free_ = cache;
         --in_use_;
     }
+    /// Calls visit(cache) for every cache, used or not.
+    template <class Visit>
+    void for_each(Visit visit) {
+        Cache* cache = nullptr;
+        {
+            const Guard guard(lock_);
+            cache = all_;
+        }
+        // The list only grows, at its head.
+        for (; cache != nullptr; cache = cache->next_all) visit(*cache);
+    }
+    /// Every lock, in order, for fork.
+    template <class Visit>
+    void for_each_lock(Visit visit) {
+        visit(lock_);
+        for (Cache* cache = all_; cache != nullptr; cache = cache->next_all) visit(cache->recover_lock);
+    }
     /// In fork's child: only `own` has a thread here, and `late` needs none.
     void after_fork(Cache* own, Cache* late) {
         for (Cache* cache = all_; cache != nullptr; cache = cache->next_all) {
@@ -50,7 +67,6 @@ class CacheRegistry {
         const Guard guard(lock_);
         return in_use_;
     }
-    Mutex& lock() { return lock_; }
 
   private:
     Mutex lock_;

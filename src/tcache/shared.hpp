@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What all thread caches of a heap share: the layers below, and the block allocators whose thread is gone.
 //
-// Lock order: caches < orphans < late < slot pool < large cache < chunk map < persistent < backend. A holder takes only later ones.
+// Lock order: late < caches < recovered lists < orphans < slot pool < large cache < chunk map < persistent < backend. A holder takes only later ones.
 #pragma once
 
 #include "block/slot_pool.hpp"

@@ -116,6 +116,8 @@ class alignas(64) ThreadCache {
     /// Gives everything up: waiting block allocators become orphans, full ones will when they wake.
     void retire_cache();
     void revive() { alive.store(true, seq_cst); }
+    /// Returns unused pages of the block allocators on the recovered list, for a thread that does not come by. Any thread. Bytes purged.
+    std::size_t purge_recovered(bool now);
     /// Puts what other threads recovered for a dead cache among the orphans. Any thread.
     void rescue();
     /// After fork, in the child, for the cache of a thread that is not here: gives it up unless it was caught in a slow path.
@@ -139,6 +141,7 @@ class alignas(64) ThreadCache {
 
     Atomic<bool> alive{false};
     Atomic<Block*> recovered{nullptr};
+    Mutex recover_lock;  ///< held to take from `recovered`, and to walk it; not to push
     ThreadCache* next_free = nullptr;  ///< in the registry's pool
     ThreadCache* next_all = nullptr;   ///< in the registry's list of all
     std::uint64_t next_purge = 0;
@@ -160,6 +163,7 @@ class alignas(64) ThreadCache {
     void* take_from(Block* block, unsigned index);
     void* take_checked(Block* block);
     bool retire(Block* block);
+    Block* take_recovered();
     void collect_recovered();
     void activate(Block* block);
     void* take_stock(unsigned index);

@@ -120,12 +120,29 @@ void ThreadCache<C>::activate(Block* block) {
     waiting_[block->class_index].push_back(block);
 }
 
-/// Takes over what other threads pushed. acquire pairs with the push in wake(); queued block allocators are nobody else's business, so
-/// a plain store makes them active.
+template <class C>
+auto ThreadCache<C>::take_recovered() -> Block* {
+    // seq_cst for the ending thread, see wake(); for others acquire would do, which pairs with the push there.
+    if (recovered.load(seq_cst) == nullptr) return nullptr;
+    const Guard guard(recover_lock);
+    return recovered.exchange(nullptr, seq_cst);
+}
+
+/// The block allocators on the list are queued: while the lock keeps them there, nobody takes blocks from them, and their blocks only become
+/// free. Purging them is safe though they are another thread's.
+template <class C>
+std::size_t ThreadCache<C>::purge_recovered(bool now) {
+    if (recovered.load(relaxed) == nullptr) return 0;
+    const Guard guard(recover_lock);
+    std::size_t purged = 0;
+    for (Block* block = recovered.load(acquire); block != nullptr; block = block->next_recovered) purged += block->purge(shared_->backend, now, true);
+    return purged;
+}
+
+/// Takes over what other threads pushed. Queued block allocators are nobody else's business, so a plain store makes them active.
 template <class C>
 void ThreadCache<C>::collect_recovered() {
-    if (recovered.load(relaxed) == nullptr) return;
-    for (Block *block = recovered.exchange(nullptr, acquire), *next = nullptr; block != nullptr; block = next) {
+    for (Block *block = take_recovered(), *next = nullptr; block != nullptr; block = next) {
         next = block->next_recovered;
         block->set_owner(Owner(this, block->usable_state()));
         activate(block);
@@ -236,7 +253,7 @@ void ThreadCache<C>::wake(Block& block, Owner owner) {
 
 template <class C>
 void ThreadCache<C>::rescue() {
-    for (Block *block = recovered.exchange(nullptr, seq_cst), *next = nullptr; block != nullptr; block = next) {
+    for (Block *block = take_recovered(), *next = nullptr; block != nullptr; block = next) {
         next = block->next_recovered;
         shared_->abandon(*block);
     }

@@ -4,6 +4,7 @@
 #include "configs.hpp"
 #include "heap/heap.hpp"
 
+#include <cstring>
 #include <set>
 #include <string>
 #include <vector>
@@ -91,6 +92,29 @@ TYPED_TEST(ThreadCacheTest, RemoteFreesQueueItForItsOwner) {
     const unsigned before = this->block_allocators();
     for (std::size_t i = 0; i < in_first; ++i) EXPECT_TRUE(again.insert(this->take(this->a)).second);
     EXPECT_EQ(this->block_allocators(), before);
+}
+
+/// A thread that sleeps keeps no pages of blocks that others freed.
+TYPED_TEST(ThreadCacheTest, RecoveredOnesArePurgedForASleepingOwner) {
+    constexpr std::size_t big = 512;
+    constexpr unsigned of = TestFixture::Classes::of(big);
+    std::vector<void*> blocks{this->take(this->a, of)};
+    auto& first = this->block_of(blocks[0]);
+    while (&this->block_of(blocks.back()) == &first) blocks.push_back(this->take(this->a, of));
+    const std::size_t in_first = blocks.size() - 1, kept = in_first / 2;
+    std::memset(blocks[kept], 77, big);
+    for (std::size_t i = 0; i < in_first; ++i)
+        if (i != kept) this->give(this->b, blocks[i]);
+    this->b.flush();
+    EXPECT_EQ(first.owner().state(), OwnerState::queued);
+    const std::size_t pages = std::size_t{first.blocks} * big / TestFixture::G::page;
+    EXPECT_EQ(this->a.purge_recovered(false), 0u) << "the first pass only looks";
+    const std::size_t purged = this->a.purge_recovered(false);
+    if (pages > 2) EXPECT_GE(purged, (pages - 2) * TestFixture::G::page);
+    EXPECT_EQ(this->a.purge_recovered(true), 0u) << "nothing is purged twice";
+    EXPECT_EQ(static_cast<const unsigned char*>(blocks[kept])[big - 1], 77);
+    this->a.flush();
+    EXPECT_EQ(first.free_blocks(), in_first - 1);
 }
 
 TYPED_TEST(ThreadCacheTest, EmptyBlockAllocatorsGoBack) {
