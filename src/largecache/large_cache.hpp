@@ -42,6 +42,9 @@ class LargeCache {
     /// Takes back what take() gave.
     void give(const Extent& extent);
 
+    /// Whether what take() gave holds only zeroes.
+    bool reads_zero(const Extent& extent) const { return extent.clean && backend_.fresh_is_zero() && backend_.purged_is_zero(); }
+
     /// Purges what is unused for `delay` ms and gives back what stayed purged for long. `delay` 0 purges all. Returns bytes purged.
     std::size_t purge(std::uint64_t now, std::uint64_t delay);
     /// Gives all free runs back to the backend, but for about `keep` bytes. Returns the bytes given back.

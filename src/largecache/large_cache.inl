@@ -130,7 +130,7 @@ void* LargeCache<C>::allocate(std::size_t size, std::size_t alignment, bool zero
         used_blocks_.fetch_add(1, relaxed);
     }
     std::byte* const base = run->extent.base;
-    if (zero && !(run->extent.clean && backend_.fresh_is_zero() && backend_.purged_is_zero())) std::memset(base, 0, size);
+    if (zero && !reads_zero(run->extent)) std::memset(base, 0, size);
     return base;
 }
 

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "harness/executor.hpp"
+
+#include "harness/print.hpp"
+#include "harness/sizes.hpp"
+#include "harness/test_clock.hpp"
+
+#include <bit>
+#include <cerrno>
+#include <ostream>
+
+namespace mpmm::fuzz {
+
+namespace {
+
+/// More than any delay an operation sets: nothing that was due in one run is left to the next.
+constexpr std::uint64_t between_runs_ms = 100'000;
+
+void default_options() {
+    mpmm_set_option("purge", "0");
+    mpmm_set_option("purge_delay_ms", "1");
+}
+
+}  // namespace
+
+std::optional<Failure> Executor::run(const Program& program, std::ostream* trace) {
+    std::size_t number = 0;
+    try {
+        expect(backend_.install(), "the allocator refused the backend");
+        flavour_ = Flavour::decode(program.flavour);
+        backend_.start(flavour_);
+        advance_clock(between_runs_ms);
+        default_options();
+        model_ = Model();
+        persistent_.clear();
+        threads_.emplace();
+        mpmm_stats stats{};
+        stats.struct_size = sizeof stats;
+        subject_.stats(stats);
+        expect(stats.used_blocks == 0, "blocks were live before the run: ", stats.used_blocks);
+        mapped_base_ = stats.mapped_bytes - backend_.outstanding();
+        for (; number < program.operations.size(); ++number) {
+            if (trace != nullptr) *trace << number << ": " << describe(program.operations[number], model_) << std::endl;
+            step(program.operations[number]);
+        }
+        if (trace != nullptr) *trace << "end: everything is freed" << std::endl;
+        finish();
+        return std::nullopt;
+    } catch (Failure& failure) {
+        std::ostringstream text;
+        if (number < program.operations.size()) text << "operation " << number << ", " << describe(program.operations[number]) << ": ";
+        else text << "at the end: ";
+        return Failure{text.str() + failure.message};
+    }
+}
+
+void Executor::step(const Operation& operation) {
+    threads_->switch_to(operation.thread);
+    refused_before_ = backend_.refused_allocations();
+    switch (operation.kind) {
+#define X(name, ...) \
+    case Kind::name: do_##name(operation); break;
+        MPMM_FUZZ_KINDS(X)
+#undef X
+        case Kind::count: break;
+    }
+    expect(backend_.misuse().empty(), backend_.misuse());
+}
+
+void Executor::finish() {
+    backend_.refuse_nothing();
+    default_options();
+    model_.check_all("at the end");
+    checked_stats();
+    check_walk();
+    for (const auto& [address, size, seed] : persistent_) Signature::check(address, size, size, seed, "persistent, at the end");
+    while (!model_.empty()) {
+        threads_->switch_to(static_cast<unsigned>(model_.size() / 8 % thread_count));
+        const Model::Block block = model_.remove(model_.size() - 1);
+        call([&] { subject_.free(block.address, block.size); });
+        expect_errno_kept("free");
+    }
+    threads_->end_all();
+    expect(subject_.verify() == 0, "the heap does not verify after everything was freed");
+    check_walk();
+    mpmm_purge();
+    mpmm_trim(0);
+    const mpmm_stats stats = checked_stats();
+    expect(stats.cached_bytes == 0, "kept: the large cache has ", stats.cached_bytes, " bytes after a trim to nothing");
+    expect(stats.block_allocators == 0, "kept: ", stats.block_allocators, " block allocators without blocks");
+    expect(stats.thread_caches <= 1, "kept: ", stats.thread_caches, " thread caches without threads");
+    expect(backend_.chunk_bytes() == 0, "kept: ", backend_.chunk_bytes(), " bytes of chunks were not given back to the backend");
+    expect(subject_.verify() == 0, "the heap does not verify after the end");
+    expect(backend_.misuse().empty(), backend_.misuse());
+    threads_.reset();
+    backend_.finish();
+}
+
+// ---- checks ----
+
+void Executor::expect_errno_kept(const char* what) const { expect(errno_after_ == no_errno, what, " changed errno to ", errno_after_); }
+
+void Executor::expect_refusal(std::size_t size, const char* what) const {
+    expect(impossible(size) || backend_refused(), what, " of ", size, " bytes returned NULL, but there was memory");
+    expect(errno_after_ == ENOMEM, what, " returned NULL with errno ", errno_after_);
+}
+
+void Executor::check_block(void* block, const Wanted& wanted, const char* what) {
+    const auto address = reinterpret_cast<std::uintptr_t>(block);
+    const std::size_t size = wanted.size;
+    const auto aligned_to = [&](std::size_t alignment, const char* why) {
+        expect(address % alignment == 0, "misaligned: ", what, " of ", size, " bytes gave ", block, ", not aligned to ", alignment, " (", why, ")");
+    };
+    const std::size_t usable = subject_.usable_size(block);
+    expect(usable >= size, "too short: ", what, " of ", size, " bytes gave a block of ", usable);
+    aligned_to(size >= 16 ? 16 : std::bit_floor(size | 1), "every block");
+    if (wanted.alignment > 1) aligned_to(wanted.alignment, "asked for");
+    if (!wanted.of_class) return;
+    if (std::has_single_bit(size) && size <= mpmm_backend_page_size()) aligned_to(size, "power of two");
+    aligned_to(mpmm_good_alignment(size), "good alignment");
+    const std::size_t rounded = subject_.round_size(size);
+    expect(usable == rounded, "size: ", what, " of ", size, " bytes has ", usable, " usable, but round_size() says ", rounded);
+    expect(subject_.round_size(rounded) == rounded, "size: round_size(", size, ") is ", rounded, ", and of that ", subject_.round_size(rounded));
+}
+
+void Executor::obtained(void* block, const Wanted& wanted, const char* what) {
+    if (block == nullptr) {
+        expect_refusal(wanted.size, what);
+        return;
+    }
+    expect_errno_kept(what);
+    expect(!impossible(wanted.size), what, " of ", wanted.size, " bytes gave a block");
+    check_block(block, wanted, what);
+    if (wanted.zeroed) Signature::check_zero(static_cast<const std::byte*>(block), wanted.size);
+    model_.add(block, wanted.size, subject_.usable_size(block));
+}
+
+/// Large blocks are few, or runs would only copy memory.
+std::size_t Executor::bounded_size(std::uint16_t selector) const {
+    const std::size_t size = request_size(selector), room = std::size_t{64} << 20;
+    if (impossible(size) || model_.used_bytes() + size <= 3 * room) return size;
+    return size % 4096;
+}
+
+void Executor::give_back(const Model::Block& block, unsigned how, std::size_t other_size) {
+    call([&] {
+        switch (how % 5) {
+            case 0: subject_.free(block.address, block.size); break;
+            case 1: subject_.free(block.address, other_size % (block.usable + 1)); break;
+            case 2: subject_.free_unsized(block.address); break;
+            case 3: mpmm_tcache_free(block.address, block.size); break;
+            default: mpmm_lcache_free(block.address, block.size); break;
+        }
+    });
+    expect_errno_kept("free");
+}
+
+}  // namespace mpmm::fuzz

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "harness/test_backend.hpp"
+
+#include "heap/build_heap.hpp"
+
+#include <cstring>
+#include <sstream>
+#include <sys/mman.h>
+
+namespace mpmm::fuzz {
+
+namespace {
+
+constexpr std::size_t arena_chunks = 128;
+constexpr std::size_t small_bytes = std::size_t{256} << 20;
+/// Where the arenas are wanted: the same in every process, where nothing else usually is.
+constexpr std::uintptr_t chunks_hint = 0x2000'0000'0000, small_hint = 0x2100'0000'0000;
+
+/// Written to pages whose content is gone: whoever relies on it shows.
+constexpr int junk = 0xDB;
+
+void drop_pages(std::uintptr_t address, std::size_t size) { ::madvise(reinterpret_cast<void*>(address), size, MADV_DONTNEED); }
+
+}  // namespace
+
+TestBackend& TestBackend::instance() {
+    static TestBackend backend;
+    return backend;
+}
+
+bool TestBackend::Arena::map(std::size_t size, std::size_t alignment, std::uintptr_t hint) {
+    void* const memory = ::mmap(reinterpret_cast<void*>(hint), size + alignment, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) return false;
+    begin = align_up(reinterpret_cast<std::uintptr_t>(memory), alignment);
+    end = begin + size;
+    return true;
+}
+
+std::uintptr_t TestBackend::Arena::place(std::size_t size, std::size_t alignment) const {
+    std::uintptr_t at = align_up(begin, alignment);
+    for (const auto& [address, extent] : taken) {
+        if (at + size <= address) break;
+        if (address + extent.size > at) at = align_up(address + extent.size, alignment);
+    }
+    return at + size <= end && at + size > at ? at : 0;
+}
+
+auto TestBackend::Arena::holder(std::uintptr_t address, std::size_t size) -> std::map<std::uintptr_t, Extent>::iterator {
+    auto found = taken.upper_bound(address);
+    if (found == taken.begin()) return taken.end();
+    --found;
+    return address + size <= found->first + found->second.size ? found : taken.end();
+}
+
+bool TestBackend::install() {
+    if (installed_) return true;
+    const std::size_t chunk = mpmm_backend_chunk_size();
+    if (!chunks_.map(arena_chunks * chunk, 4 * chunk, chunks_hint) || !small_.map(small_bytes, mpmm_backend_page_size(), small_hint)) return false;
+    const mpmm_backend backend = callbacks();
+    mpmm_options options{};
+    options.struct_size = sizeof options;
+    options.backend = &backend;
+    // The purging that time drives belongs to the program; see the operations `option` and `time`.
+    options.settings = "purge=0:purge_delay_ms=1";
+    installed_ = mpmm_init(&options) == 0;
+    return installed_;
+}
+
+mpmm_backend TestBackend::callbacks() {
+    mpmm_backend backend{};
+    backend.struct_size = sizeof backend;
+    backend.context = this;
+    backend.allocate = [](void* self, std::size_t size, std::size_t alignment) { return static_cast<TestBackend*>(self)->allocate(size, alignment); };
+    backend.deallocate = [](void* self, void* address, std::size_t size) { return static_cast<TestBackend*>(self)->deallocate(address, size); };
+    if (flavour_.purges) backend.purge = [](void* self, void* address, std::size_t size) { return static_cast<TestBackend*>(self)->purge(address, size); };
+    if (flavour_.resizes)
+        backend.resize = [](void* self, void* address, std::size_t old_size, std::size_t new_size) {
+            return static_cast<TestBackend*>(self)->resize(address, old_size, new_size);
+        };
+    if (flavour_.zeroed) backend.flags = MPMM_BACKEND_ZEROED | MPMM_BACKEND_PURGE_ZEROES;
+    return backend;
+}
+
+void TestBackend::start(const Flavour& flavour) {
+    flavour_ = flavour;
+    refuse_nothing();
+    misuse_.clear();
+    if (flavour.zeroed && chunks_.dirty) {
+        drop_pages(chunks_.begin, chunks_.end - chunks_.begin);
+        chunks_.dirty = false;
+    }
+    // Behind the API, which allows one backend per process. All that remains of the last one is memory that is never given back.
+    BuildHeap::shared.backend.use(flavour.system ? mpmm_backend{} : callbacks());
+}
+
+void TestBackend::finish() {
+    refuse_nothing();
+    for (const auto& [address, extent] : chunks_.taken) {
+        outstanding_ -= extent.size;
+        if (flavour_.zeroed) drop_pages(address, extent.size);
+    }
+    chunks_.taken.clear();
+    std::erase_if(small_.taken, [&](const auto& entry) {
+        if (entry.second.refused) outstanding_ -= entry.second.size;
+        return entry.second.refused;
+    });
+    BuildHeap::shared.backend.use(callbacks());
+}
+
+void TestBackend::refuse(Call call, unsigned after, unsigned times) { faults_[static_cast<unsigned>(call)] = {after, times}; }
+
+void TestBackend::refuse_nothing() {
+    for (Fault& fault : faults_) fault = {};
+}
+
+bool TestBackend::refuses(Call call) {
+    Fault& fault = faults_[static_cast<unsigned>(call)];
+    if (fault.times == 0) return false;
+    if (fault.after != 0) {
+        --fault.after;
+        return false;
+    }
+    --fault.times;
+    return true;
+}
+
+std::size_t TestBackend::chunk_bytes() const {
+    std::size_t sum = 0;
+    for (const auto& [address, extent] : chunks_.taken)
+        if (!extent.refused) sum += extent.size;
+    return sum;
+}
+
+void TestBackend::misused(const char* what, std::uintptr_t address, std::size_t size) {
+    if (!misuse_.empty()) return;
+    std::ostringstream text;
+    text << "backend misused: " << what << ", address " << reinterpret_cast<void*>(address) << ", " << size << " bytes";
+    misuse_ = text.str();
+}
+
+// ---- the callbacks ----
+
+void* TestBackend::allocate(std::size_t size, std::size_t alignment) {
+    const std::size_t page = mpmm_backend_page_size();
+    if (size == 0 || !is_aligned(size, page) || !std::has_single_bit(alignment) || alignment < page) {
+        misused("allocate with a bad size or alignment", alignment, size);
+        return nullptr;
+    }
+    Arena& arena = alignment >= mpmm_backend_chunk_size() ? chunks_ : small_;
+    const std::uintptr_t place = refuses(Call::allocate) || size > arena.end - arena.begin ? 0 : arena.place(size, alignment);
+    if (place == 0) {
+        ++refused_allocations_;
+        return nullptr;
+    }
+    arena.taken[place] = {size, false};
+    outstanding_ += size;
+    if (!flavour_.zeroed) arena.dirty = true;
+    return reinterpret_cast<void*>(place);
+}
+
+int TestBackend::deallocate(void* memory, std::size_t size) {
+    const auto address = reinterpret_cast<std::uintptr_t>(memory);
+    Arena& arena = arena_of(address);
+    const auto found = arena.holder(address, size);
+    if (found == arena.taken.end() || size == 0 || !is_aligned(address | size, mpmm_backend_page_size())) {
+        misused("deallocate of what is no part of an allocation", address, size);
+        return -1;
+    }
+    if (refuses(Call::deallocate)) {
+        found->second.refused = true;
+        return -1;
+    }
+    const auto [start, extent] = *found;
+    arena.taken.erase(found);
+    if (start < address) arena.taken[start] = {address - start, extent.refused};
+    if (address + size < start + extent.size) arena.taken[address + size] = {start + extent.size - address - size, extent.refused};
+    outstanding_ -= size;
+    // The small arena's memory always reads as zero; of chunks only what the flavour promises.
+    if (&arena == &small_ || flavour_.zeroed) drop_pages(address, size);
+    return 0;
+}
+
+int TestBackend::purge(void* memory, std::size_t size) {
+    const auto address = reinterpret_cast<std::uintptr_t>(memory);
+    Arena& arena = arena_of(address);
+    const std::size_t page = mpmm_backend_page_size();
+    if (arena.holder(address, size) == arena.taken.end() || size == 0 || !is_aligned(address | size, page)) {
+        misused("purge of what is no part of an allocation", address, size);
+        return -1;
+    }
+    if (refuses(Call::purge)) return -1;
+    if (flavour_.zeroed) drop_pages(address, size);
+    else
+        for (std::size_t offset = 0; offset < size; offset += page) std::memset(reinterpret_cast<void*>(address + offset), junk, 64);
+    return 0;
+}
+
+int TestBackend::resize(void* memory, std::size_t old_size, std::size_t new_size) {
+    const auto address = reinterpret_cast<std::uintptr_t>(memory);
+    Arena& arena = arena_of(address);
+    const auto found = arena.holder(address, old_size);
+    if (found == arena.taken.end() || new_size == 0 || !is_aligned(address | old_size | new_size, mpmm_backend_page_size())) {
+        misused("resize of what is no part of an allocation", address, old_size);
+        return -1;
+    }
+    if (refuses(Call::resize)) return -1;
+    // In place, and only at the end of an allocation.
+    const std::uintptr_t end = found->first + found->second.size;
+    if (address + old_size != end) return -1;
+    if (new_size > old_size) {
+        const auto next = std::next(found);
+        const std::uintptr_t limit = next == arena.taken.end() ? arena.end : next->first;
+        if (limit - end < new_size - old_size) return -1;
+    } else if (flavour_.zeroed) {
+        drop_pages(address + new_size, old_size - new_size);
+    }
+    found->second.size += new_size - old_size;
+    outstanding_ += new_size - old_size;
+    return 0;
+}
+
+}  // namespace mpmm::fuzz

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// The backend of a run: memory from two arenas of its own, one for whole chunks and one for everything smaller, always the lowest that
+// fits, so that a program meets the same addresses in every run. It refuses calls as the program says, and notes what the allocator must
+// not do: give back or purge what it was not given, or two allocations in one call.
+#pragma once
+
+#include "mpmm/mpmm.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+
+namespace mpmm::fuzz {
+
+/// What a program's header chooses.
+struct Flavour {
+    bool system = false;  ///< the system's memory instead of the arenas: no faults, but pages that move
+    bool zeroed = false;  ///< memory is zero when it comes, and after purging; otherwise it is whatever it was
+    bool purges = true;
+    bool resizes = true;
+
+    static Flavour decode(std::uint8_t header) { return {header % 16 == 15, (header & 1) != 0, (header & 2) == 0, (header & 4) == 0}; }
+};
+
+class TestBackend {
+  public:
+    enum class Call : std::uint8_t { allocate, deallocate, purge, resize };
+    static constexpr unsigned call_count = 4;
+
+    static TestBackend& instance();
+
+    /// Makes the allocator use this backend, for good. False when it refuses.
+    bool install();
+    /// Starts a run: no faults, and the arenas as this flavour wants them. The allocator must hold no chunk.
+    void start(const Flavour& flavour);
+    /// After a run: what the allocator lost because it was refused is free again.
+    void finish();
+
+    /// From now on the call fails `times` times, after `after` more successes. Both small.
+    void refuse(Call call, unsigned after, unsigned times);
+    void refuse_nothing();
+    /// Refusals of allocate() so far: a request may fail in an operation only when this grew.
+    std::size_t refused_allocations() const { return refused_allocations_; }
+    /// What the allocator did against the contract, or empty.
+    const std::string& misuse() const { return misuse_; }
+
+    /// Bytes handed out and not given back, of all sizes.
+    std::size_t outstanding() const { return outstanding_; }
+    /// Of these, in whole chunks, and given back by nobody nor refused when somebody wanted to.
+    std::size_t chunk_bytes() const;
+
+  private:
+    struct Extent {
+        std::size_t size = 0;
+        bool refused = false;  ///< giving it back was refused once
+    };
+    struct Arena {
+        std::uintptr_t begin = 0, end = 0;
+        std::map<std::uintptr_t, Extent> taken;
+        bool dirty = false;
+
+        bool map(std::size_t size, std::size_t alignment, std::uintptr_t hint);
+        std::uintptr_t place(std::size_t size, std::size_t alignment) const;
+        /// The extent that holds all of [address, address + size), or end().
+        std::map<std::uintptr_t, Extent>::iterator holder(std::uintptr_t address, std::size_t size);
+    };
+    struct Fault {
+        unsigned after = 0, times = 0;
+    };
+
+    bool refuses(Call call);
+    Arena& arena_of(std::uintptr_t address) { return address >= chunks_.begin && address < chunks_.end ? chunks_ : small_; }
+    void misused(const char* what, std::uintptr_t address, std::size_t size);
+    void use_now() const;
+
+    void* allocate(std::size_t size, std::size_t alignment);
+    int deallocate(void* address, std::size_t size);
+    int purge(void* address, std::size_t size);
+    int resize(void* address, std::size_t old_size, std::size_t new_size);
+    mpmm_backend callbacks();
+
+    Flavour flavour_;
+    Arena chunks_, small_;
+    Fault faults_[call_count];
+    std::size_t refused_allocations_ = 0, outstanding_ = 0;
+    std::string misuse_;
+    bool installed_ = false;
+};
+
+}  // namespace mpmm::fuzz

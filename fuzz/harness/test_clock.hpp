@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// The allocator's clock in these programs: it stands still until an operation moves it, so that a run does not depend on how fast the
+// machine is. The link step routes clock_gettime here (-Wl,--wrap); other clocks than the allocator's stay the system's.
+#pragma once
+
+#include <cstdint>
+
+namespace mpmm::fuzz {
+
+/// Lets `milliseconds` pass.
+void advance_clock(std::uint64_t milliseconds);
+
+}  // namespace mpmm::fuzz
