@@ -103,7 +103,7 @@ class Executor {
     void flush_all();
 
     static constexpr int no_errno = 9999;
-    static constexpr std::size_t max_blocks = 3000;
+    static constexpr std::size_t max_blocks = 1500;
 
     Subject& subject_;
     TestBackend& backend_ = TestBackend::instance();

@@ -12,7 +12,10 @@ namespace {
 
 /// Zeroing and copying more than this would be all a run does.
 constexpr std::size_t max_zeroed = std::size_t{16} << 20;
-constexpr std::size_t max_batch_bytes = std::size_t{4} << 20;
+constexpr std::size_t max_batch_bytes = std::size_t{1} << 20;
+
+/// How often: mostly a few times, now and then often enough to fill a whole block allocator.
+unsigned repetitions(std::uint16_t number) { return 1 + number / 8 % (number % 8 == 0 ? 600u : 40u); }
 
 std::size_t zeroed_size(std::size_t size) { return impossible(size) || size <= max_zeroed ? size : size % max_zeroed; }
 
@@ -45,7 +48,7 @@ void Executor::do_malloc_batch(const Operation& operation) {
     if (full()) return;
     const std::size_t size = request_size(operation.size);
     const std::size_t most = std::max<std::size_t>(1, max_batch_bytes / std::max<std::size_t>(size, 1));
-    const std::size_t count = std::min<std::size_t>({1u + operation.slot % 700u, most, max_blocks});
+    const std::size_t count = std::min<std::size_t>({repetitions(operation.slot), most, max_blocks - model_.size()});
     std::vector<void*> blocks(count, nullptr);
     const std::size_t got = call([&] { return subject_.malloc_batch(size, count, blocks.data()); });
     expect(got <= count, "malloc_batch of ", count, " says it got ", got);
@@ -69,7 +72,7 @@ void Executor::do_free(const Operation& operation) {
 
 void Executor::do_free_range(const Operation& operation) {
     if (model_.empty()) return;
-    const std::size_t first = model_.slot(operation.slot), end = std::min<std::size_t>(model_.size(), first + 1 + operation.size % 700u);
+    const std::size_t first = model_.slot(operation.slot), end = std::min<std::size_t>(model_.size(), first + repetitions(operation.size));
     // From behind, because the last slot moves into the place of one that goes.
     for (std::size_t slot = end; slot-- > first;) give_back(model_.remove(slot), operation.variant, operation.size);
 }
@@ -85,7 +88,7 @@ void Executor::do_free_batch(const Operation& operation) {
     if (model_.empty()) return;
     const std::size_t first = model_.slot(operation.slot), size = model_[first].size;
     std::vector<void*> blocks;
-    for (std::size_t slot = std::min<std::size_t>(model_.size(), first + 1 + operation.size % 300u); slot-- > first;)
+    for (std::size_t slot = std::min<std::size_t>(model_.size(), first + repetitions(operation.size)); slot-- > first;)
         if (model_[slot].size == size) blocks.push_back(model_.remove(slot).address);
     call([&] { subject_.free_batch(size, blocks.size(), blocks.data()); });
     expect_errno_kept("free_batch");
@@ -131,7 +134,7 @@ void Executor::do_resize(const Operation& operation) {
 
 void Executor::do_pairs(const Operation& operation) {
     const std::size_t size = request_size(operation.size) % 40000;
-    const unsigned count = 1 + operation.slot % 2000u;
+    const unsigned count = repetitions(operation.slot);
     for (unsigned i = 0; i < count; ++i) {
         auto* const block = static_cast<std::byte*>(call([&] { return subject_.malloc(size); }));
         if (block == nullptr) {

@@ -3,6 +3,7 @@
 
 #include "heap/build_heap.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <sstream>
 #include <sys/mman.h>
@@ -14,7 +15,7 @@ namespace {
 constexpr std::size_t arena_chunks = 128;
 constexpr std::size_t small_bytes = std::size_t{256} << 20;
 /// Where the arenas are wanted: the same in every process, where nothing else usually is.
-constexpr std::uintptr_t chunks_hint = 0x2000'0000'0000, small_hint = 0x2100'0000'0000;
+constexpr std::uintptr_t chunks_hint = 0x2000'0000'0000, zero_chunks_hint = 0x2100'0000'0000, small_hint = 0x2200'0000'0000;
 
 /// Written to pages whose content is gone: whoever relies on it shows.
 constexpr int junk = 0xDB;
@@ -56,7 +57,9 @@ auto TestBackend::Arena::holder(std::uintptr_t address, std::size_t size) -> std
 bool TestBackend::install() {
     if (installed_) return true;
     const std::size_t chunk = mpmm_backend_chunk_size();
-    if (!chunks_.map(arena_chunks * chunk, 4 * chunk, chunks_hint) || !small_.map(small_bytes, mpmm_backend_page_size(), small_hint)) return false;
+    if (!chunks_.map(arena_chunks * chunk, 4 * chunk, chunks_hint) || !zero_chunks_.map(arena_chunks * chunk, 4 * chunk, zero_chunks_hint) ||
+        !small_.map(small_bytes, mpmm_backend_page_size(), small_hint))
+        return false;
     const mpmm_backend backend = callbacks();
     mpmm_options options{};
     options.struct_size = sizeof options;
@@ -86,21 +89,17 @@ void TestBackend::start(const Flavour& flavour) {
     flavour_ = flavour;
     refuse_nothing();
     misuse_.clear();
-    if (flavour.zeroed && chunks_.dirty) {
-        drop_pages(chunks_.begin, chunks_.end - chunks_.begin);
-        chunks_.dirty = false;
-    }
     // Behind the API, which allows one backend per process. All that remains of the last one is memory that is never given back.
     BuildHeap::shared.backend.use(flavour.system ? mpmm_backend{} : callbacks());
 }
 
 void TestBackend::finish() {
     refuse_nothing();
-    for (const auto& [address, extent] : chunks_.taken) {
+    for (const auto& [address, extent] : chunks().taken) {
         outstanding_ -= extent.size;
         if (flavour_.zeroed) drop_pages(address, extent.size);
     }
-    chunks_.taken.clear();
+    chunks().taken.clear();
     std::erase_if(small_.taken, [&](const auto& entry) {
         if (entry.second.refused) outstanding_ -= entry.second.size;
         return entry.second.refused;
@@ -127,7 +126,7 @@ bool TestBackend::refuses(Call call) {
 
 std::size_t TestBackend::chunk_bytes() const {
     std::size_t sum = 0;
-    for (const auto& [address, extent] : chunks_.taken)
+    for (const auto& [address, extent] : chunks().taken)
         if (!extent.refused) sum += extent.size;
     return sum;
 }
@@ -147,7 +146,7 @@ void* TestBackend::allocate(std::size_t size, std::size_t alignment) {
         misused("allocate with a bad size or alignment", alignment, size);
         return nullptr;
     }
-    Arena& arena = alignment >= mpmm_backend_chunk_size() ? chunks_ : small_;
+    Arena& arena = alignment >= mpmm_backend_chunk_size() ? chunks() : small_;
     const std::uintptr_t place = refuses(Call::allocate) || size > arena.end - arena.begin ? 0 : arena.place(size, alignment);
     if (place == 0) {
         ++refused_allocations_;
@@ -155,7 +154,6 @@ void* TestBackend::allocate(std::size_t size, std::size_t alignment) {
     }
     arena.taken[place] = {size, false};
     outstanding_ += size;
-    if (!flavour_.zeroed) arena.dirty = true;
     return reinterpret_cast<void*>(place);
 }
 
@@ -192,7 +190,7 @@ int TestBackend::purge(void* memory, std::size_t size) {
     if (refuses(Call::purge)) return -1;
     if (flavour_.zeroed) drop_pages(address, size);
     else
-        for (std::size_t offset = 0; offset < size; offset += page) std::memset(reinterpret_cast<void*>(address + offset), junk, 64);
+        for (std::size_t offset = 0; offset < size; offset += std::max(page, size / 16 / page * page)) std::memset(reinterpret_cast<void*>(address + offset), junk, 64);
     return 0;
 }
 

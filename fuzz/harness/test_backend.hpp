@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The backend of a run: memory from two arenas of its own, one for whole chunks and one for everything smaller, always the lowest that
+// The backend of a run: memory from arenas of its own, for whole chunks and for everything smaller, always the lowest that
 // fits, so that a program meets the same addresses in every run. It refuses calls as the program says, and notes what the allocator must
 // not do: give back or purge what it was not given, or two allocations in one call.
 #pragma once
@@ -32,7 +32,7 @@ class TestBackend {
 
     /// Makes the allocator use this backend, for good. False when it refuses.
     bool install();
-    /// Starts a run: no faults, and the arenas as this flavour wants them. The allocator must hold no chunk.
+    /// Starts a run: no faults, and memory as this flavour has it. The allocator must hold no chunk.
     void start(const Flavour& flavour);
     /// After a run: what the allocator lost because it was refused is free again.
     void finish();
@@ -58,7 +58,6 @@ class TestBackend {
     struct Arena {
         std::uintptr_t begin = 0, end = 0;
         std::map<std::uintptr_t, Extent> taken;
-        bool dirty = false;
 
         bool map(std::size_t size, std::size_t alignment, std::uintptr_t hint);
         std::uintptr_t place(std::size_t size, std::size_t alignment) const;
@@ -70,9 +69,10 @@ class TestBackend {
     };
 
     bool refuses(Call call);
-    Arena& arena_of(std::uintptr_t address) { return address >= chunks_.begin && address < chunks_.end ? chunks_ : small_; }
+    Arena& chunks() { return flavour_.zeroed ? zero_chunks_ : chunks_; }
+    const Arena& chunks() const { return flavour_.zeroed ? zero_chunks_ : chunks_; }
+    Arena& arena_of(std::uintptr_t address) { return address >= chunks().begin && address < chunks().end ? chunks() : small_; }
     void misused(const char* what, std::uintptr_t address, std::size_t size);
-    void use_now() const;
 
     void* allocate(std::size_t size, std::size_t alignment);
     int deallocate(void* address, std::size_t size);
@@ -81,7 +81,9 @@ class TestBackend {
     mpmm_backend callbacks();
 
     Flavour flavour_;
-    Arena chunks_, small_;
+    Arena chunks_;       ///< whole chunks; their memory keeps whatever was in it
+    Arena zero_chunks_;  ///< whole chunks that read as zero, for that flavour
+    Arena small_;        ///< everything else; always reads as zero
     Fault faults_[call_count];
     std::size_t refused_allocations_ = 0, outstanding_ = 0;
     std::string misuse_;
