@@ -84,13 +84,13 @@ void Executor::finish() {
     // What goes back to the backend need not be purged before.
     backend_.refuse(TestBackend::Call::purge, 0, ~0u);
     mpmm_trim(0);
+    expect(backend_.misuse().empty(), backend_.misuse());
     const mpmm_stats stats = checked_stats();
     expect(stats.cached_bytes == 0, "kept: the large cache has ", stats.cached_bytes, " bytes after a trim to nothing");
     expect(stats.block_allocators == 0, "kept: ", stats.block_allocators, " block allocators without blocks");
     expect(stats.thread_caches <= 1, "kept: ", stats.thread_caches, " thread caches without threads");
     expect(backend_.chunk_bytes() == 0, "kept: ", backend_.chunk_bytes(), " bytes of chunks were not given back to the backend");
     expect(subject_.verify() == 0, "the heap does not verify after the end");
-    expect(backend_.misuse().empty(), backend_.misuse());
     threads_.reset();
     backend_.finish();
 }

@@ -131,6 +131,7 @@ class LargeCache {
     Run* spare_ = nullptr;
     const void* lately_[64]{};
     unsigned next_lately_ = 0;
+    std::uint64_t allocations_ = 0;  // taken from the backend so far
     Atomic<std::size_t> cached_{0}, used_bytes_{0}, used_blocks_{0};
 };
 

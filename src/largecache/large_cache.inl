@@ -64,7 +64,7 @@ template <class C>
 bool LargeCache<C>::fresh(std::size_t size, std::size_t alignment, Extent& extent) {
     auto* const base = static_cast<std::byte*>(backend_.allocate(size, alignment));
     if (base == nullptr) return false;
-    extent = {base, (size + G::chunk - 1) / G::chunk, base, backend_.fresh_is_zero()};
+    extent = {base, (size + G::chunk - 1) / G::chunk, ++allocations_, backend_.fresh_is_zero()};
     // A backend that hands out what it already gave us would make two owners of one block.
     const char* wrong = nullptr;
     for (std::size_t i = 0; i < extent.chunks && wrong == nullptr; ++i)

@@ -12,8 +12,8 @@ namespace mpmm {
 struct Extent {
     std::byte* base = nullptr;
     std::size_t chunks = 0;
-    std::byte* origin = nullptr;  ///< start of the backend allocation it was cut from
-    bool clean = false;           ///< no page of it is in memory
+    std::uint64_t origin = 0;  ///< number of the backend allocation it was cut from; addresses come back, numbers do not
+    bool clean = false;        ///< no page of it is in memory
 };
 
 /// owner_word is large_used or large_free.

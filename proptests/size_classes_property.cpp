@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sizes: classes ascend, hold what maps to them and waste little; the reciprocal divides; the API's view of them is consistent.
+#include "block/size_classes.hpp"
+#include "configs.hpp"
+#include "mpmm/mpmm.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+namespace mpmm {
+namespace {
+
+template <class C>
+class SizeClassesProperty : public ::testing::Test {};
+TYPED_TEST_SUITE(SizeClassesProperty, test::Configs);
+
+/// Sizes of every magnitude up to `most`.
+rc::Gen<std::size_t> any_size(std::size_t most) {
+    return rc::gen::map(rc::gen::pair(rc::gen::inRange(0, 64), rc::gen::arbitrary<std::uint64_t>()),
+                        [most](const auto& parts) { return static_cast<std::size_t>(parts.second >> parts.first) % (most + 1); });
+}
+
+TYPED_TEST(SizeClassesProperty, ClassesAreMonotoneAndTight) {
+    using Classes = SizeClasses<typename TypeParam::Geometry>;
+    EXPECT_TRUE(rc::check("classes are monotone and tight", [] {
+        const std::size_t size = *any_size(Classes::max_size), other = *any_size(Classes::max_size);
+        const unsigned index = Classes::of(size);
+        RC_ASSERT(index < Classes::count);
+        RC_ASSERT(Classes::size_of(index) >= size);
+        RC_ASSERT(index == 0u || Classes::size_of(index - 1) < size);
+        RC_ASSERT(Classes::of(Classes::size_of(index)) == index);
+        RC_ASSERT((size <= other) <= (index <= Classes::of(other)));
+        if (size > 128) RC_ASSERT((Classes::size_of(index) - size) * 8 <= Classes::size_of(index));
+    }));
+}
+
+TYPED_TEST(SizeClassesProperty, ReciprocalDivides) {
+    using G = typename TypeParam::Geometry;
+    using Classes = SizeClasses<G>;
+    EXPECT_TRUE(rc::check("the reciprocal divides", [] {
+        const std::size_t size = Classes::size_of(*rc::gen::inRange(0u, Classes::count));
+        const std::size_t offset = *rc::gen::oneOf(any_size(G::chunk - 1), rc::gen::map(any_size(G::chunk / size - 1), [size](std::size_t n) { return n * size; }));
+        const auto [quotient, exact] = Reciprocal(size).divide(offset);
+        RC_ASSERT(quotient == offset / size);
+        RC_ASSERT(exact == (offset % size == 0));
+    }));
+}
+
+TEST(SizesOfTheApi, RoundTrip) {
+    EXPECT_TRUE(rc::check("rounding is monotone and idempotent", [] {
+        const std::size_t most = 100 * mpmm_backend_chunk_size(), size = *any_size(most), other = *any_size(most);
+        const std::size_t rounded = mpmm_round_size(size);
+        RC_ASSERT(rounded >= size);
+        RC_ASSERT(mpmm_round_size(rounded) == rounded);
+        RC_ASSERT((size <= other) <= (rounded <= mpmm_round_size(other)));
+        RC_ASSERT(std::has_single_bit(mpmm_good_alignment(size)));
+        RC_ASSERT(mpmm_good_alignment(size) == mpmm_good_alignment(rounded));
+    }));
+}
+
+}  // namespace
+}  // namespace mpmm
