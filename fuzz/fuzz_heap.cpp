@@ -26,7 +26,7 @@ void on_abort(int signal, siginfo_t* info, void* context) {
 }
 
 void hook_abort() {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_sigaction = on_abort;
     action.sa_flags = SA_SIGINFO;
     ::sigaction(SIGABRT, &action, &libfuzzer_abort);

@@ -26,11 +26,12 @@ TYPED_TEST(DigitalTreeProperty, IsAMap) {
 
     EXPECT_TRUE(rc::check("the tree is a map", [&] {
         // Numbers near the edges of leaves and inner nodes, at both ends, and anywhere.
-        const auto edge = rc::gen::map(rc::gen::pair(rc::gen::inRange<std::uintptr_t>(0, 18), rc::gen::inRange<std::uintptr_t>(0, 4)), [](const auto& parts) {
-            return ((std::uintptr_t{1} << parts.first) - 2 + parts.second) % count;
-        });
-        const auto number = rc::gen::oneOf(edge, rc::gen::map(edge, [](std::uintptr_t n) { return count - 1 - n; }), rc::gen::inRange<std::uintptr_t>(0, count));
-        const auto changes = *rc::gen::container<std::vector<std::pair<std::uintptr_t, unsigned>>>(rc::gen::pair(number, rc::gen::inRange(0u, 257u)));
+        const auto edge = rc::gen::map(rc::gen::pair(rc::gen::inRange<std::uintptr_t>(0, 18), rc::gen::inRange<std::uintptr_t>(0, 4)),
+                                       [](const auto& parts) { return ((std::uintptr_t{1} << parts.first) - 2 + parts.second) % count; });
+        const auto number = rc::gen::oneOf(edge, rc::gen::map(edge, [](std::uintptr_t n) { return count - 1 - n; }),
+                                           rc::gen::inRange<std::uintptr_t>(0, count));
+        const auto changes =
+            *rc::gen::container<std::vector<std::pair<std::uintptr_t, unsigned>>>(rc::gen::pair(number, rc::gen::inRange(0u, 257u)));
         std::map<std::uintptr_t, std::byte*> model;
         for (const auto& [where, what] : changes) {
             std::byte* const entry = what == 256 ? Entries::none() : objects + what;

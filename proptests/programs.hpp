@@ -22,9 +22,10 @@ struct Arbitrary<mpmm::fuzz::Operation> {
             return static_cast<std::uint16_t>(boundary(i) | nudge | fine << 9);
         });
         const auto small = gen::map(gen::inRange(0u, 32u), [](unsigned n) { return static_cast<std::uint16_t>(n); });
-        return gen::build<Operation>(gen::set(&Operation::kind, kind), gen::set(&Operation::thread, gen::inRange<std::uint8_t>(0, thread_count)),
-                                     gen::set(&Operation::variant, gen::inRange<std::uint8_t>(0, Operation::variant_count)),
-                                     gen::set(&Operation::size, size), gen::set(&Operation::slot, gen::oneOf(small, gen::arbitrary<std::uint16_t>())));
+        return gen::build<Operation>(
+            gen::set(&Operation::kind, kind), gen::set(&Operation::thread, gen::inRange<std::uint8_t>(0, thread_count)),
+            gen::set(&Operation::variant, gen::inRange<std::uint8_t>(0, Operation::variant_count)), gen::set(&Operation::size, size),
+            gen::set(&Operation::slot, gen::oneOf(small, gen::arbitrary<std::uint16_t>())));
     }
 };
 

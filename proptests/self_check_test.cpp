@@ -140,7 +140,9 @@ struct FindIsOffByOne : Subject {
     }
 };
 struct ResizeLies : Subject {
-    int resize(void* block, std::size_t old_size, std::size_t size) override { return mpmm_resize(block, old_size, size) | (block != nullptr); }
+    int resize(void* block, std::size_t old_size, std::size_t size) override {
+        return mpmm_resize(block, old_size, size) | (block != nullptr);
+    }
 };
 struct RoundsWrongly : Subject {
     std::size_t round_size(std::size_t size) override { return mpmm_round_size(size) + (size == 0 ? 0 : 16); }
@@ -164,9 +166,9 @@ std::string finds() {
 
 bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
-#define EXPECT_FOUND(Faulty, what)                              \
-    do {                                                        \
-        const std::string found = finds<Faulty>();              \
+#define EXPECT_FOUND(Faulty, what)                                   \
+    do {                                                             \
+        const std::string found = finds<Faulty>();                   \
         EXPECT_TRUE(contains(found, what)) << #Faulty ": " << found; \
     } while (false)
 

@@ -39,7 +39,8 @@ TYPED_TEST(SizeClassesProperty, ReciprocalDivides) {
     using Classes = SizeClasses<G>;
     EXPECT_TRUE(rc::check("the reciprocal divides", [] {
         const std::size_t size = Classes::size_of(*rc::gen::inRange(0u, Classes::count));
-        const std::size_t offset = *rc::gen::oneOf(any_size(G::chunk - 1), rc::gen::map(any_size(G::chunk / size - 1), [size](std::size_t n) { return n * size; }));
+        const std::size_t offset = *rc::gen::oneOf(any_size(G::chunk - 1),
+                                                   rc::gen::map(any_size(G::chunk / size - 1), [size](std::size_t n) { return n * size; }));
         const auto [quotient, exact] = Reciprocal(size).divide(offset);
         RC_ASSERT(quotient == offset / size);
         RC_ASSERT(exact == (offset % size == 0));

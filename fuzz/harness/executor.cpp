@@ -108,7 +108,8 @@ void Executor::check_block(void* block, const Wanted& wanted, const char* what) 
     const auto address = reinterpret_cast<std::uintptr_t>(block);
     const std::size_t size = wanted.size;
     const auto aligned_to = [&](std::size_t alignment, const char* why) {
-        expect(address % alignment == 0, "misaligned: ", what, " of ", size, " bytes gave ", block, ", not aligned to ", alignment, " (", why, ")");
+        expect(address % alignment == 0, "misaligned: ", what, " of ", size, " bytes gave ", block, ", not aligned to ", alignment, " (",
+               why, ")");
     };
     const std::size_t usable = subject_.usable_size(block);
     expect(usable >= size, "too short: ", what, " of ", size, " bytes gave a block of ", usable);
@@ -119,7 +120,8 @@ void Executor::check_block(void* block, const Wanted& wanted, const char* what) 
     aligned_to(mpmm_good_alignment(size), "good alignment");
     const std::size_t rounded = subject_.round_size(size);
     expect(usable == rounded, "size: ", what, " of ", size, " bytes has ", usable, " usable, but round_size() says ", rounded);
-    expect(subject_.round_size(rounded) == rounded, "size: round_size(", size, ") is ", rounded, ", and of that ", subject_.round_size(rounded));
+    expect(subject_.round_size(rounded) == rounded, "size: round_size(", size, ") is ", rounded, ", and of that ",
+           subject_.round_size(rounded));
 }
 
 void Executor::obtained(void* block, const Wanted& wanted, const char* what) {

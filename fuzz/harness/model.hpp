@@ -81,7 +81,8 @@ class Model {
 
     void check_apart(const Block& block) const {
         const auto after = by_address_.lower_bound(block.address);
-        if (after != by_address_.end()) expect(end(block) <= after->first, "overlap: the new block at ", block.address, " with the live one at ", after->first);
+        if (after != by_address_.end())
+            expect(end(block) <= after->first, "overlap: the new block at ", block.address, " with the live one at ", after->first);
         if (after == by_address_.begin()) return;
         const Block& before = blocks_[std::prev(after)->second];
         expect(end(before) <= block.address, "overlap: the new block at ", block.address, " with the live one at ", before.address);

@@ -18,7 +18,8 @@ Operation random_operation(Random& random) {
     operation.thread = static_cast<std::uint8_t>(below(random, thread_count));
     operation.variant = static_cast<std::uint8_t>(below(random, Operation::variant_count));
     // Small sizes are more often of interest than their share of the classes says.
-    operation.size = static_cast<std::uint16_t>(boundary(below(random, below(random, 2) == 0 ? 30 : 128)) | below(random, 4) | below(random, 128) << 9);
+    operation.size =
+        static_cast<std::uint16_t>(boundary(below(random, below(random, 2) == 0 ? 30 : 128)) | below(random, 4) | below(random, 128) << 9);
     operation.slot = static_cast<std::uint16_t>(below(random, 2) == 0 ? below(random, 16) : below(random, 65536));
     return operation;
 }
@@ -61,8 +62,10 @@ std::size_t mutate(std::uint8_t* data, std::size_t size, std::size_t most, Rando
             case 4: *at(0) = random_operation(random); break;
             case 5: {
                 // A stretch again, as another thread: what one thread did meets the same from elsewhere.
-                const std::size_t first = below(random, operations.size()), length = std::min<std::size_t>(1 + below(random, 6), operations.size() - first);
-                std::vector<Operation> stretch(operations.begin() + static_cast<long>(first), operations.begin() + static_cast<long>(first + length));
+                const std::size_t first = below(random, operations.size()),
+                                  length = std::min<std::size_t>(1 + below(random, 6), operations.size() - first);
+                std::vector<Operation> stretch(operations.begin() + static_cast<long>(first),
+                                               operations.begin() + static_cast<long>(first + length));
                 const auto thread = static_cast<std::uint8_t>(below(random, thread_count));
                 for (Operation& operation : stretch) operation.thread = thread;
                 operations.insert(at(1), stretch.begin(), stretch.end());
@@ -82,7 +85,8 @@ std::size_t cross(const std::uint8_t* first, std::size_t first_size, const std::
     if (!other.operations.empty()) {
         const std::size_t from = below(random, other.operations.size()), length = 1 + below(random, other.operations.size() - from);
         const auto begin = other.operations.begin() + static_cast<long>(from);
-        mixed.operations.insert(mixed.operations.begin() + below(random, mixed.operations.size() + 1), begin, begin + static_cast<long>(length));
+        mixed.operations.insert(mixed.operations.begin() + below(random, mixed.operations.size() + 1), begin,
+                                begin + static_cast<long>(length));
     }
     return write(mixed, out, most);
 }

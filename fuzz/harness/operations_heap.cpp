@@ -91,7 +91,8 @@ void Executor::do_backend_memory(const Operation& operation) {
         expect_refusal(size, "backend_allocate");
         return;
     }
-    expect(reinterpret_cast<std::uintptr_t>(memory) % (alignment == 0 ? page : alignment) == 0, "misaligned: backend_allocate gave ", memory);
+    expect(reinterpret_cast<std::uintptr_t>(memory) % (alignment == 0 ? page : alignment) == 0, "misaligned: backend_allocate gave ",
+           memory);
     expect(!model_.covers(memory), "overlap: memory from the backend at ", memory);
     memory[0] = memory[rounded - 1] = std::byte{1};
     expect(mpmm_backend_deallocate(memory + 1, size) == EINVAL, "backend_deallocate took an address inside a page");

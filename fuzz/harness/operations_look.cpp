@@ -98,14 +98,14 @@ void Executor::do_find(const Operation& operation) {
     const std::size_t offset = operation.size % std::max<std::size_t>(block.usable, 1);
     const auto info = subject_.find(block.address + offset);
     expect(info.kind == MPMM_ADDRESS_LIVE && info.block == block.address && info.usable_size == block.usable && info.offset == offset,
-           "find: byte ", offset, " of the live block at ", static_cast<void*>(block.address), " is said to be of kind ", static_cast<int>(info.kind), ", byte ",
-           info.offset, " of ", info.block, " with ", info.usable_size, " bytes");
+           "find: byte ", offset, " of the live block at ", static_cast<void*>(block.address), " is said to be of kind ",
+           static_cast<int>(info.kind), ", byte ", info.offset, " of ", info.block, " with ", info.usable_size, " bytes");
     if (offset != 0) expect(subject_.usable_size(block.address + offset) == 0, "find: an address inside a block has a usable size");
     // Behind the block there is a neighbour, live or not, or the allocator's own memory.
     const auto behind = subject_.find(block.address + block.usable);
     const bool live = model_.covers(block.address + block.usable);
-    expect(live == (behind.kind == MPMM_ADDRESS_LIVE), "find: what follows the block at ", static_cast<void*>(block.address), " is said to be of kind ",
-           static_cast<int>(behind.kind));
+    expect(live == (behind.kind == MPMM_ADDRESS_LIVE), "find: what follows the block at ", static_cast<void*>(block.address),
+           " is said to be of kind ", static_cast<int>(behind.kind));
 }
 
 void Executor::do_check(const Operation&) { model_.check_all("when checked"); }

@@ -71,7 +71,9 @@ std::string describe(const Program& program) {
     std::ostringstream text;
     text << "backend: ";
     if (flavour.system) text << "the system";
-    else text << (flavour.zeroed ? "zeroed" : "not zeroed") << (flavour.purges ? "" : ", cannot purge") << (flavour.resizes ? "" : ", cannot resize");
+    else
+        text << (flavour.zeroed ? "zeroed" : "not zeroed") << (flavour.purges ? "" : ", cannot purge")
+             << (flavour.resizes ? "" : ", cannot resize");
     text << '\n';
     for (std::size_t i = 0; i < program.operations.size(); ++i) text << i << ": " << describe(program.operations[i]) << '\n';
     return text.str();

@@ -50,7 +50,9 @@ class Signature {
 
   private:
     static std::uint64_t pattern_of(std::uint64_t seed) { return seed * 0x9E3779B97F4A7C15u >> 8; }
-    MPMM_FUZZ_PLAIN static std::byte value(std::uint64_t pattern, std::size_t offset) { return static_cast<std::byte>((pattern ^ offset * 167) | 1); }
+    MPMM_FUZZ_PLAIN static std::byte value(std::uint64_t pattern, std::size_t offset) {
+        return static_cast<std::byte>((pattern ^ offset * 167) | 1);
+    }
     /// Between samples; whole pages apart in long blocks, so that they are touched where their pages begin.
     MPMM_FUZZ_PLAIN static std::size_t step(std::size_t size) {
         const std::size_t even = size / samples;

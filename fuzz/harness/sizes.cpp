@@ -20,10 +20,11 @@ std::vector<std::size_t> make_table() {
         if (size <= table.back()) break;
         table.push_back(size);
     }
-    for (const std::size_t large : {chunk / 2 + page, chunk - page, chunk, chunk + page, 3 * chunk, 3 * chunk - 20 * page, 6 * chunk, 31 * chunk,
-                                    32 * chunk, 33 * chunk - page})
+    for (const std::size_t large : {chunk / 2 + page, chunk - page, chunk, chunk + page, 3 * chunk, 3 * chunk - 20 * page, 6 * chunk,
+                                    31 * chunk, 32 * chunk, 33 * chunk - page})
         table.push_back(large);
-    for (const std::size_t never : {std::size_t{PTRDIFF_MAX}, std::size_t{PTRDIFF_MAX} - 2 * chunk, ~std::size_t{0}}) table.push_back(never);
+    for (const std::size_t never : {std::size_t{PTRDIFF_MAX}, std::size_t{PTRDIFF_MAX} - 2 * chunk, ~std::size_t{0}})
+        table.push_back(never);
     return table;
 }
 

@@ -30,8 +30,8 @@ TestBackend& TestBackend::instance() {
 }
 
 bool TestBackend::Arena::map(std::size_t size, std::size_t alignment, std::uintptr_t hint) {
-    void* const memory = ::mmap(reinterpret_cast<void*>(hint), size + alignment, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* const memory =
+        ::mmap(reinterpret_cast<void*>(hint), size + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return false;
     begin = align_up(reinterpret_cast<std::uintptr_t>(memory), alignment);
     end = begin + size;
@@ -57,7 +57,8 @@ auto TestBackend::Arena::holder(std::uintptr_t address, std::size_t size) -> std
 bool TestBackend::install() {
     if (installed_) return true;
     const std::size_t chunk = mpmm_backend_chunk_size();
-    if (!chunks_.map(arena_chunks * chunk, 4 * chunk, chunks_hint) || !zero_chunks_.map(arena_chunks * chunk, 4 * chunk, zero_chunks_hint) ||
+    if (!chunks_.map(arena_chunks * chunk, 4 * chunk, chunks_hint) ||
+        !zero_chunks_.map(arena_chunks * chunk, 4 * chunk, zero_chunks_hint) ||
         !small_.map(small_bytes, mpmm_backend_page_size(), small_hint))
         return false;
     const mpmm_backend backend = callbacks();
@@ -74,9 +75,14 @@ mpmm_backend TestBackend::callbacks() {
     mpmm_backend backend{};
     backend.struct_size = sizeof backend;
     backend.context = this;
-    backend.allocate = [](void* self, std::size_t size, std::size_t alignment) { return static_cast<TestBackend*>(self)->allocate(size, alignment); };
-    backend.deallocate = [](void* self, void* address, std::size_t size) { return static_cast<TestBackend*>(self)->deallocate(address, size); };
-    if (flavour_.purges) backend.purge = [](void* self, void* address, std::size_t size) { return static_cast<TestBackend*>(self)->purge(address, size); };
+    backend.allocate = [](void* self, std::size_t size, std::size_t alignment) {
+        return static_cast<TestBackend*>(self)->allocate(size, alignment);
+    };
+    backend.deallocate = [](void* self, void* address, std::size_t size) {
+        return static_cast<TestBackend*>(self)->deallocate(address, size);
+    };
+    if (flavour_.purges)
+        backend.purge = [](void* self, void* address, std::size_t size) { return static_cast<TestBackend*>(self)->purge(address, size); };
     if (flavour_.resizes)
         backend.resize = [](void* self, void* address, std::size_t old_size, std::size_t new_size) {
             return static_cast<TestBackend*>(self)->resize(address, old_size, new_size);
@@ -190,7 +196,8 @@ int TestBackend::purge(void* memory, std::size_t size) {
     if (refuses(Call::purge)) return -1;
     if (flavour_.zeroed) drop_pages(address, size);
     else
-        for (std::size_t offset = 0; offset < size; offset += std::max(page, size / 16 / page * page)) std::memset(reinterpret_cast<void*>(address + offset), junk, 64);
+        for (std::size_t offset = 0; offset < size; offset += std::max(page, size / 16 / page * page))
+            std::memset(reinterpret_cast<void*>(address + offset), junk, 64);
     return 0;
 }
 
