@@ -193,7 +193,7 @@ MPMM_API int mpmm_get_stats(mpmm_stats* stats) MPMM_NOEXCEPT;
 typedef int (*mpmm_walk_callback)(void* block, size_t usable_size, void* context);
 /** Calls `callback` for every live block. Exact when no other thread allocates meanwhile. Returns what the last callback returned. */
 MPMM_API int mpmm_heap_walk(mpmm_walk_callback callback, void* context) MPMM_NOEXCEPT;
-/** Checks every invariant of the heap's own structures. Returns the number found broken, each reported on stderr. Only when idle. */
+/** Checks every invariant of the heap's own structures. Returns the number found broken, each reported on stderr. */
 MPMM_API size_t mpmm_verify_heap(void) MPMM_NOEXCEPT;
 
 /* ---- for debuggers ---------------------------------------------------------------------------------------------------------- */

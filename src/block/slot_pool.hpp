@@ -7,6 +7,9 @@
 //
 // Records are type-stable: a pool reuses them for its next chunk. A slot that comes back keeps its pages for the purge delay (bits: dirty,
 // and aged when it was dirty at the last pass already); a chunk whose slots are all free returns to the large cache. One lock per pool.
+//
+// Chunks of intrusive block allocators stay in their pool, with their pages purged: a thread that published a remote free reads the header
+// once more to see whether to wake the owner, and by then the owner may have given the slot back. The header must still be one, or zero.
 #pragma once
 
 #include "block/block_allocator.hpp"
@@ -97,7 +100,7 @@ class SlotPool {
         chunk->free_bits[slot / 64] |= bit;
         chunk->dirty_bits[slot / 64] |= bit;
         if (chunk->free_slots++ == 0) link(chunk);
-        if (chunk->free_slots == chunk->slots && (usable_ != chunk || chunk->next != nullptr)) drop_chunk(large, map, chunk);
+        if (may_leave(*chunk) && (usable_ != chunk || chunk->next != nullptr)) drop_chunk(large, map, chunk);
     }
 
     /// Purges slots that were free at the last pass already (all when `now`), and returns empty chunks. Bytes purged.
@@ -106,7 +109,7 @@ class SlotPool {
         std::size_t purged = 0;
         for (Chunk *chunk = usable_, *next = nullptr; chunk != nullptr; chunk = next) {
             next = chunk->next;
-            if (chunk->free_slots == chunk->slots && (now || chunk->idle)) {
+            if (may_leave(*chunk) && (now || chunk->idle)) {
                 drop_chunk(large, map, chunk);
                 continue;
             }
@@ -133,6 +136,7 @@ class SlotPool {
     Mutex& lock() { return lock_; }
 
   private:
+    static bool may_leave(const Chunk& chunk) { return chunk.free_slots == chunk.slots && !chunk.intrusive; }
     static std::size_t lowest_slot(const Chunk& chunk) {
         unsigned w = 0;
         while (chunk.free_bits[w] == 0) ++w;

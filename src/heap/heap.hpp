@@ -13,6 +13,10 @@
 
 namespace mpmm {
 
+namespace inspect {
+struct Checker;
+}
+
 template <class C>
 class Heap {
   public:
@@ -66,6 +70,9 @@ class Heap {
     static int walk(mpmm_walk_callback callback, void* context);
     static mpmm_address_info describe(const void* address);
     static std::size_t verify();
+    static void check_large_cache(inspect::Checker& check);
+    static void check_chunk(inspect::Checker& check, SlotChunk<C>& chunk);
+    static void check_block(inspect::Checker& check, Block& block);
 
     /// Fork handlers; prepare takes every lock.
     static void before_fork();

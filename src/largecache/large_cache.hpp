@@ -50,12 +50,13 @@ class LargeCache {
     /// Gives all free runs back to the backend, but for about `keep` bytes. Returns the bytes given back.
     std::size_t trim(std::size_t keep);
 
-    /// Calls visit(run) for every free run, under the lock.
+    /// Calls visit(run) for every free run, under the lock. Returns cached_bytes() as it was then.
     template <class Visit>
-    void for_each_free(Visit visit) {
+    std::size_t for_each_free(Visit visit) {
         const Guard guard(lock_);
         for (Run* head : lists_)
             for (Run* run = head; run != nullptr; run = run->next) visit(*run);
+        return cached_bytes();
     }
     std::size_t cached_bytes() const { return cached_.load(relaxed); }
     std::size_t used_bytes() const { return used_bytes_.load(relaxed); }
