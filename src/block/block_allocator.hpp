@@ -69,7 +69,8 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     std::uint64_t initial_word(unsigned w) const { return w * 64 >= blocks ? all_ones : block_mask(w); }
     unsigned used_words() const { return (blocks + 63u) / 64u; }
     bool checked() const { return blocks < 64; }
-    unsigned wake_threshold() const { return std::max(1u, blocks / 8u); }
+    /// Blocks that must come back before a full block allocator is used again. Measured, see docs/architecture.md.
+    unsigned wake_threshold() const { return std::max(1u, blocks / 16u); }
     std::byte* address(unsigned index) const { return base + std::size_t{index} * size; }
     std::size_t free_word(unsigned w) const { return free_map[w].load(relaxed); }
 

@@ -50,8 +50,6 @@ struct SizeClasses {
 
         /// Fewer blocks than a bitmap word: every free looks at the whole.
         constexpr bool checked() const { return blocks < 64; }
-        /// Blocks that must come back before a full block allocator is used again.
-        constexpr unsigned wake_threshold() const { return std::max(1u, blocks / 8u); }
     };
 
     /// The shape of class `index` when sizes up to `intrusive_max` keep their metadata in their own blocks.
