@@ -181,8 +181,8 @@ class SlotPool {
             chunk->dirty_bits[w] = chunk->extent.clean ? 0 : chunk->free_bits[w];
             chunk->aged_bits[w] = 0;
         }
-        // Memory that is not fresh holds old bytes where intrusive headers will be looked for: they must read as unused.
-        if (chunk->intrusive && !chunk->extent.clean)
+        // Memory that is not known to be zero holds old bytes where intrusive headers will be looked for: they must read as unused.
+        if (chunk->intrusive && !(chunk->extent.clean && large.clean_is_zero()))
             for (std::size_t i = 0; i < chunk->slots; ++i) chunk->block(i)->owner_word.store(0, relaxed);
         chunk->free_slots = chunk->slots;
         chunk->idle = false;
@@ -206,6 +206,8 @@ class SlotPool {
         spare_ = chunk;
     }
     std::size_t purge_word(Backend& backend, Chunk& chunk, unsigned w, bool now) {
+        // The headers of free intrusive slots must go on reading as unused.
+        if (chunk.intrusive && !backend.purged_is_zero()) return 0;
         std::size_t purged = 0;
         const std::uint64_t free_dirty = chunk.free_bits[w] & chunk.dirty_bits[w];
         for_each_run(free_dirty & (now ? all_ones : chunk.aged_bits[w]), [&](unsigned first, unsigned count) {
