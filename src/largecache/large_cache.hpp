@@ -54,6 +54,8 @@ class LargeCache {
         for (Run* head : lists_)
             for (Run* run = head; run != nullptr; run = run->next) visit(*run);
     }
+    /// Whether an extent that is `clean` reads as zero.
+    bool clean_is_zero() const { return backend_.fresh_is_zero() && backend_.purged_is_zero(); }
     std::size_t cached_bytes() const { return cached_.load(relaxed); }
     std::size_t used_bytes() const { return used_bytes_.load(relaxed); }
     std::size_t used_blocks() const { return used_blocks_.load(relaxed); }
@@ -116,9 +118,11 @@ class LargeCache {
     Run* best_fit(std::size_t chunks);
     bool take_locked(std::size_t chunks, Extent& extent);
     bool fresh(std::size_t size, std::size_t alignment, Extent& extent);
+    /// Whether the backend handed out memory that it already gave us.
+    bool already_ours(const Extent& extent);
     void give_locked(Extent extent);
-    /// Gives a free run's addresses back, or keeps it when the backend does not want them.
-    std::size_t give_back(Run* run);
+    /// Gives the last `chunks` chunks of a free run back, or keeps them when the backend does not want them. Returns the bytes given back.
+    std::size_t give_back(Run* run, std::size_t chunks);
 
     Backend& backend_;
     Persistent<G>& memory_;
