@@ -7,8 +7,7 @@
 // boundary tags of D. Knuth, TAOCP vol. 1, 2.5) and merges with them. Blocks too long for the lists come straight from the backend and go
 // straight back. Free memory is kept for the purge delay, then its pages are returned, and after some more time its addresses.
 //
-// One lock guards everything but Run::owner_word. That word tells, by one compare-exchange, which of two frees of the same block is the
-// second.
+// One lock guards everything. Run::owner_word changes under it too, but is read without.
 #pragma once
 
 #include "block/tenant_map.hpp"

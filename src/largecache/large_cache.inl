@@ -159,17 +159,17 @@ void* LargeCache<C>::allocate(std::size_t size, std::size_t alignment, bool zero
 
 template <class C>
 std::size_t LargeCache<C>::free(Run& run, const void* address) {
-    if (run.owner() == Owner(OwnerState::large_used) && address != run.extent.base) {
-        report::user_error(report::Kind::invalid_free, address);
-        return 0;
-    }
-    std::uintptr_t expected = Owner(OwnerState::large_used).word();
-    // acq_rel: the winner sees what the allocating thread wrote to the descriptor; the loser only reports.
-    if (!run.owner_word.compare_exchange_strong(expected, Owner(OwnerState::large_free).word(), acq_rel, relaxed)) {
+    // Under the lock from the start: a run that reads as free is in a list, and whoever frees its neighbour takes it from there.
+    const Guard guard(lock_);
+    if (run.owner(relaxed) != Owner(OwnerState::large_used)) {
         report::user_error(report::Kind::double_free, address);
         return 0;
     }
-    const Guard guard(lock_);
+    if (address != run.extent.base) {
+        report::user_error(report::Kind::invalid_free, address);
+        return 0;
+    }
+    run.owner_word.store(Owner(OwnerState::large_free).word(), release);
     Extent extent = run.extent;
     const std::size_t size = run.size;
     map_.set(extent.base, Entries::none());
