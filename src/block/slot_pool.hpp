@@ -67,7 +67,7 @@ class SlotPool {
   public:
     constexpr SlotPool() = default;
 
-    /// A block allocator of the class, all blocks free and owned by nobody; nullptr when out of memory.
+    /// A block allocator of the class, all blocks free, an orphan on no list; nullptr when out of memory.
     Block* acquire(Persistent<G>& memory, LargeCache<C>& large, TenantMap<G>& map, const Shape& shape, unsigned index) {
         const Guard guard(lock_);
         if (usable_ == nullptr && !add_chunk(memory, large, map, shape)) return nullptr;
@@ -83,6 +83,8 @@ class SlotPool {
         Block* const block = chunk->block(slot);
         if (shape.intrusive) ::new (static_cast<void*>(block)) Block;
         block->create(shape, index, chunk->slot(slot), chunk, clean);
+        // Under the lock, so that fork's child finds no used slot that reads as unused; there it stays nobody's.
+        block->owner_word.store(Owner(OwnerState::orphan).word(), relaxed);
         return block;
     }
 
@@ -91,8 +93,8 @@ class SlotPool {
         C::Verify::given_back(block);
         Chunk* const chunk = block.chunk;
         const std::size_t slot = chunk->slot_index(block.base);
-        block.set_owner(Owner(OwnerState::unused));
         const Guard guard(lock_);
+        block.set_owner(Owner(OwnerState::unused));
         const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
         chunk->free_bits[slot / 64] |= bit;
         chunk->dirty_bits[slot / 64] |= bit;
