@@ -3,6 +3,8 @@
 // first after it. The allocator itself needs no start: it works before this runs.
 #include "heap/build_heap.hpp"
 
+const char mpmm::start_anchor = 0;
+
 namespace {
 
 [[gnu::constructor(101)]] void register_fork_handlers() {

@@ -29,6 +29,8 @@ class Backend {
     /// Gives the physical pages back; false when the backend cannot.
     bool purge(void* address, std::size_t size);
     bool resize(void* address, std::size_t old_size, std::size_t new_size);
+    /// No longer counts what allocate() gave, without giving it back.
+    void forget(std::size_t size) { mapped_.fetch_sub(size, relaxed); }
     /// Moves `old_size` bytes of pages onto the start of the freshly allocated [to, to + new_size); `from` is deallocated. Only for the
     /// system's memory. When it fails `from` is unchanged, and `to` must be forgotten: the kernel may have unmapped it already.
     bool move(void* from, std::size_t old_size, void* to, std::size_t new_size);

@@ -136,9 +136,16 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
         free_map[index / 64].store(word | bit, relaxed);
         return true;
     }
-    /// Sets bits of the remote map; reports blocks that are there already. Any thread.
+    /// Sets bits of the remote map; reports blocks that are there, or free, already. Any thread.
+    ///
+    /// The free map is looked at first: what this thread rightly frees cannot be in it before, but may be the moment it is published. It
+    /// also tells of a slot that went back meanwhile. A block that was handed out again is not seen here.
     void publish(unsigned w, std::uint64_t mask) {
         V::remote_published(*this, w, mask);
+        if (const std::uint64_t twice = free_word(w) & mask; twice != 0) [[unlikely]] {
+            for_each_bit(twice, [&](unsigned bit) { report::user_error(report::Kind::double_free, address(w * 64 + bit)); });
+            mask &= ~twice;
+        }
         // seq_cst: one side of the wake-up handshake, see ThreadCache::retire().
         const std::uint64_t before = remote_map[w].fetch_or(mask, seq_cst);
         if ((before & mask) != 0) [[unlikely]]

@@ -70,7 +70,7 @@ class SlotPool {
   public:
     constexpr SlotPool() = default;
 
-    /// A block allocator of the class, all blocks free and owned by nobody; nullptr when out of memory.
+    /// A block allocator of the class, all blocks free, an orphan on no list; nullptr when out of memory.
     Block* acquire(Persistent<G>& memory, LargeCache<C>& large, TenantMap<G>& map, const Shape& shape, unsigned index) {
         const Guard guard(lock_);
         if (usable_ == nullptr && !add_chunk(memory, large, map, shape)) return nullptr;
@@ -86,6 +86,8 @@ class SlotPool {
         Block* const block = chunk->block(slot);
         if (shape.intrusive) ::new (static_cast<void*>(block)) Block;
         block->create(shape, index, chunk->slot(slot), chunk, clean);
+        // Under the lock, so that fork's child finds no used slot that reads as unused; there it stays nobody's.
+        block->owner_word.store(Owner(OwnerState::orphan).word(), relaxed);
         return block;
     }
 
@@ -94,8 +96,8 @@ class SlotPool {
         C::Verify::given_back(block);
         Chunk* const chunk = block.chunk;
         const std::size_t slot = chunk->slot_index(block.base);
-        block.set_owner(Owner(OwnerState::unused));
         const Guard guard(lock_);
+        block.set_owner(Owner(OwnerState::unused));
         const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
         chunk->free_bits[slot / 64] |= bit;
         chunk->dirty_bits[slot / 64] |= bit;
@@ -210,7 +212,7 @@ class SlotPool {
         spare_ = chunk;
     }
     std::size_t purge_word(Backend& backend, Chunk& chunk, unsigned w, bool now) {
-        // The headers of free slots must go on reading as unused.
+        // The headers of free intrusive slots must go on reading as unused.
         if (chunk.intrusive && !backend.purged_is_zero()) return 0;
         std::size_t purged = 0;
         const std::uint64_t free_dirty = chunk.free_bits[w] & chunk.dirty_bits[w];

@@ -6,7 +6,7 @@
 // The tenants of a chunk with detached block allocators are an array indexed by the slot number. The address in the entry is where tenant 0
 // would be if the array began at address 0 of the machine: then (user address >> slot shift) x tenant size + entry is the tenant, with no
 // mask for the chunk. Everything else is made to look the same: a large run, a chunk of intrusive block allocators and "not ours" have the
-// slot shift 63, which makes the slot number 0 for every address. So the look-up has no special case: their owner word, which no thread
+// slot shift 63, which makes the slot number 0 for every address of a process. So the look-up has no special case: their owner word, which no thread
 // cache equals, sends the caller to the slow path.
 #pragma once
 
@@ -18,9 +18,14 @@ namespace mpmm {
 /// Tenants are aligned to this, and block allocators are a multiple of it long: it leaves the entry's low bits free.
 inline constexpr std::size_t tenant_alignment = 128;
 
-/// The tenant of every address that is not ours.
+/// The tenant of every address that is not ours. An address with the highest bit set has the slot number 1 even with the shift 63, and its
+/// tenant is one tenant's size further on: owner words all the way to there.
+struct alignas(tenant_alignment) ForeignWord {
+    std::byte bytes[tenant_alignment] = {static_cast<std::byte>(OwnerState::foreign)};
+};
 struct ForeignTenant {
-    alignas(tenant_alignment) static inline constinit std::byte storage[tenant_alignment] = {static_cast<std::byte>(OwnerState::foreign)};
+    static constexpr std::size_t max_tenant_size = 2048;
+    static inline constinit ForeignWord storage[max_tenant_size / tenant_alignment + 1]{};
 };
 
 template <class G>
@@ -30,7 +35,7 @@ struct TenantEntries {
     static constexpr unsigned no_slots = 63;
     static_assert(G::chunk_shift < no_slots);
 
-    static constexpr Entry none() { return ForeignTenant::storage + no_slots; }
+    static constexpr Entry none() { return ForeignTenant::storage[0].bytes + no_slots; }
     /// A whole chunk, or a run of them, with one tenant.
     static Entry whole(const Tenant* tenant) {
         return reinterpret_cast<Entry>(reinterpret_cast<std::uintptr_t>(tenant) | no_slots);
@@ -44,7 +49,7 @@ struct TenantEntries {
     /// The tenant of `address`, whose chunk has this entry. TenantSize is that of block allocators.
     template <std::size_t TenantSize>
     [[gnu::always_inline]] static Tenant* tenant(Entry entry, const void* address) {
-        static_assert(TenantSize % tenant_alignment == 0);
+        static_assert(TenantSize % tenant_alignment == 0 && TenantSize <= ForeignTenant::max_tenant_size);
         const auto bits = reinterpret_cast<std::uintptr_t>(entry);
         const std::uintptr_t slot = reinterpret_cast<std::uintptr_t>(address) >> (bits & shift_mask);
         return reinterpret_cast<Tenant*>((bits + slot * TenantSize) & ~tag_mask);

@@ -8,4 +8,8 @@ namespace mpmm {
 
 using BuildHeap = Heap<BuildConfig>;
 
+/// Who uses the heap needs the fork handlers, and a static library gives a program only the objects that are referred to.
+extern const char start_anchor;
+[[gnu::used]] static const char* const needs_start = &start_anchor;
+
 }  // namespace mpmm

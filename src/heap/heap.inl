@@ -151,7 +151,7 @@ void* Heap<C>::aligned(std::size_t alignment, std::size_t size, bool zero) {
             if (class_size % alignment == 0) return zero ? zalloc(class_size) : malloc(class_size);
         }
     }
-    return malloc_large(least, alignment, zero);
+    return malloc_large(size, alignment, zero);
 }
 
 template <class C>

@@ -7,8 +7,7 @@
 // boundary tags of D. Knuth, TAOCP vol. 1, 2.5) and merges with them. Blocks too long for the lists come straight from the backend and go
 // straight back. Free memory is kept for the purge delay, then its pages are returned, and after some more time its addresses.
 //
-// One lock guards everything but Run::owner_word. That word tells, by one compare-exchange, which of two frees of the same block is the
-// second.
+// One lock guards everything. Run::owner_word changes under it too, but is read without.
 #pragma once
 
 #include "block/tenant_map.hpp"
@@ -120,9 +119,11 @@ class LargeCache {
     Run* best_fit(std::size_t chunks);
     bool take_locked(std::size_t chunks, Extent& extent);
     bool fresh(std::size_t size, std::size_t alignment, Extent& extent);
+    /// Whether the backend handed out memory that it already gave us.
+    bool already_ours(const Extent& extent);
     void give_locked(Extent extent);
-    /// Gives a free run's addresses back, or keeps it when the backend does not want them.
-    std::size_t give_back(Run* run);
+    /// Gives the last `chunks` chunks of a free run back, or keeps them when the backend does not want them. Returns the bytes given back.
+    std::size_t give_back(Run* run, std::size_t chunks);
 
     Backend& backend_;
     Persistent<G>& memory_;

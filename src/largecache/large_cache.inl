@@ -3,6 +3,7 @@
 
 #include "platform/os.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <iterator>
 
@@ -61,16 +62,32 @@ Run* LargeCache<C>::best_fit(std::size_t chunks) {
 }
 
 template <class C>
+bool LargeCache<C>::already_ours(const Extent& extent) {
+    for (std::size_t i = 0; i < extent.chunks; ++i)
+        if (map_.find(extent.base + i * G::chunk) != Entries::none()) return true;
+    if (backend_.is_system()) return false;
+    if (memory_.overlaps(extent.base, extent.chunks * G::chunk)) return true;
+    // The map shows runs at their ends only.
+    bool inside = false;
+    map_.for_each([&](std::byte* chunk, auto entry) {
+        if (!Entries::is_whole(entry)) return;
+        Tenant* const tenant = Entries::template tenant<tenant_alignment>(entry, chunk);
+        const OwnerState state = tenant->owner().state();
+        if (state != OwnerState::large_used && state != OwnerState::large_free) return;
+        const Extent& other = static_cast<Run*>(tenant)->extent;
+        inside = inside || (extent.base < other.base + other.chunks * G::chunk && other.base < extent.base + extent.chunks * G::chunk);
+    });
+    return inside;
+}
+
+template <class C>
 bool LargeCache<C>::fresh(std::size_t size, std::size_t alignment, Extent& extent) {
     auto* const base = static_cast<std::byte*>(backend_.allocate(size, alignment));
     if (base == nullptr) return false;
     extent = {base, (size + G::chunk - 1) / G::chunk, ++allocations_, backend_.fresh_is_zero()};
-    // A backend that hands out what it already gave us would make two owners of one block.
-    const char* wrong = nullptr;
-    for (std::size_t i = 0; i < extent.chunks && wrong == nullptr; ++i)
-        if (map_.find(base + i * G::chunk) != Entries::none()) wrong = "returned memory that is already in use";
-    if (wrong != nullptr) {
-        report::backend_misbehaved(wrong, base, size);
+    if (already_ours(extent)) {
+        report::backend_misbehaved("returned memory that is already in use", base, size);
+        backend_.forget(size);
         return false;
     }
     if (map_.reserve(base, extent.chunks)) return true;
@@ -108,14 +125,20 @@ void* LargeCache<C>::allocate(std::size_t size, std::size_t alignment, bool zero
     if (size > PTRDIFF_MAX - 2 * G::chunk || alignment > PTRDIFF_MAX / 2) return nullptr;
     size = align_up(size == 0 ? 1 : size, G::page);
     const std::size_t chunks = (size + G::chunk - 1) / G::chunk;
-    const bool huge = chunks >= huge_chunks || alignment > G::chunk;
+    bool huge = chunks >= huge_chunks || alignment > G::chunk;
     Run* run = nullptr;
     {
         const Guard guard(lock_);
         run = new_run();
         if (run == nullptr) return nullptr;
         Extent extent;
-        if (huge ? !fresh(size, alignment > G::chunk ? alignment : G::chunk, extent) : !take_locked(chunks, extent)) {
+        bool found = huge ? fresh(size, alignment > G::chunk ? alignment : G::chunk, extent) : take_locked(chunks, extent);
+        if (!found && huge && alignment <= G::chunk && best_fit(chunks) != nullptr) {
+            // A long free run serves when the backend does not.
+            huge = false;
+            found = take_locked(chunks, extent);
+        }
+        if (!found) {
             drop_run(run);
             return nullptr;
         }
@@ -136,17 +159,17 @@ void* LargeCache<C>::allocate(std::size_t size, std::size_t alignment, bool zero
 
 template <class C>
 std::size_t LargeCache<C>::free(Run& run, const void* address) {
-    if (run.owner() == Owner(OwnerState::large_used) && address != run.extent.base) {
-        report::user_error(report::Kind::invalid_free, address);
-        return 0;
-    }
-    std::uintptr_t expected = Owner(OwnerState::large_used).word();
-    // acq_rel: the winner sees what the allocating thread wrote to the descriptor; the loser only reports.
-    if (!run.owner_word.compare_exchange_strong(expected, Owner(OwnerState::large_free).word(), acq_rel, relaxed)) {
+    // Under the lock from the start: a run that reads as free is in a list, and whoever frees its neighbour takes it from there.
+    const Guard guard(lock_);
+    if (run.owner(relaxed) != Owner(OwnerState::large_used)) {
         report::user_error(report::Kind::double_free, address);
         return 0;
     }
-    const Guard guard(lock_);
+    if (address != run.extent.base) {
+        report::user_error(report::Kind::invalid_free, address);
+        return 0;
+    }
+    run.owner_word.store(Owner(OwnerState::large_free).word(), release);
     Extent extent = run.extent;
     const std::size_t size = run.size;
     map_.set(extent.base, Entries::none());
@@ -159,7 +182,11 @@ std::size_t LargeCache<C>::free(Run& run, const void* address) {
         extent.clean = false;
         give_locked(extent);
     } else if (!backend_.deallocate(extent.base, size)) {
-        backend_.purge(extent.base, size);
+        // Ours for good: its whole chunks are a free run from now on, and what sticks out is purged.
+        extent.chunks = size / G::chunk;
+        extent.clean = false;
+        if (const std::size_t whole = extent.chunks * G::chunk; whole != size) backend_.purge(extent.base + whole, size - whole);
+        if (extent.chunks != 0) give_locked(extent);
     }
     return size;
 }
@@ -218,13 +245,14 @@ void* LargeCache<C>::grow_by_moving(Run& run, std::size_t size) {
 }
 
 template <class C>
-std::size_t LargeCache<C>::give_back(Run* run) {
-    const Extent extent = run->extent;
-    const std::size_t size = extent.chunks * G::chunk;
-    remove_free(run);
-    if (backend_.deallocate(extent.base, size)) return size;
-    insert_free(extent, os::now_ms());
-    return 0;
+std::size_t LargeCache<C>::give_back(Run* run, std::size_t chunks) {
+    const std::uint64_t since = run->since;
+    Extent extent = remove_free(run);
+    const std::size_t size = chunks * G::chunk;
+    const bool taken = backend_.deallocate(extent.base + (extent.chunks - chunks) * G::chunk, size);
+    if (taken) extent.chunks -= chunks;
+    if (extent.chunks != 0) insert_free(extent, taken ? since : os::now_ms());
+    return taken ? size : 0;
 }
 
 template <class C>
@@ -242,7 +270,7 @@ std::size_t LargeCache<C>::purge(std::uint64_t now, std::uint64_t delay) {
                 run->since = now;
                 purged += size;
             } else if (delay != 0 && now - run->since >= release_delays * delay) {
-                give_back(run);
+                give_back(run, run->extent.chunks);
             }
         }
     }
@@ -256,8 +284,9 @@ std::size_t LargeCache<C>::trim(std::size_t keep) {
     for (Run*& head : lists_) {
         for (Run *run = head, *next = nullptr; run != nullptr; run = next) {
             next = run->next;
-            if (cached_.load(relaxed) <= keep) return released;
-            released += give_back(run);
+            const std::size_t cached = cached_.load(relaxed), spare = cached > keep ? (cached - keep) / G::chunk : 0;
+            if (spare == 0) return released;
+            released += give_back(run, std::min(spare, run->extent.chunks));
         }
     }
     return released;

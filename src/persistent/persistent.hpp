@@ -25,16 +25,20 @@ class Persistent {
         const Guard guard(lock_);
         std::uintptr_t place = align_up(cursor_, alignment);
         if (cursor_ == 0 || place + size > end_) {
-            const std::size_t take = align_up(size > block_size / 4 ? size : block_size, G::page);
+            // Only a user's backend can hand out the same memory twice: its blocks begin with their record.
+            const std::size_t header = backend_.is_system() ? 0 : align_up(sizeof(Range), alignment), need = header + size;
+            const std::size_t take = align_up(need > block_size / 4 ? need : block_size, G::page);
             void* const block = backend_.allocate(take, G::page);
             if (block == nullptr) return nullptr;
             if (!backend_.fresh_is_zero()) std::memset(block, 0, take);
-            place = reinterpret_cast<std::uintptr_t>(block);
+            if (header != 0) ranges_ = ::new (block) Range{ranges_, take};
+            place = reinterpret_cast<std::uintptr_t>(block) + header;
             used_.fetch_add(size, relaxed);
             // A big request keeps the current block for the small ones to come, unless the rest of its own is longer.
-            if (place + take - (place + size) > end_ - cursor_) {
+            const std::uintptr_t end = reinterpret_cast<std::uintptr_t>(block) + take;
+            if (end - (place + size) > end_ - cursor_) {
                 cursor_ = place + size;
-                end_ = place + take;
+                end_ = end;
             }
             return reinterpret_cast<void*>(place);
         }
@@ -50,14 +54,29 @@ class Persistent {
         return memory == nullptr ? nullptr : ::new (memory) T(static_cast<Args&&>(args)...);
     }
 
+    /// Whether the memory lies over some of this allocator's own. Knows of memory from a user's backend only.
+    bool overlaps(const void* memory, std::size_t size) {
+        const Guard guard(lock_);
+        const auto start = reinterpret_cast<std::uintptr_t>(memory);
+        for (const Range* range = ranges_; range != nullptr; range = range->next) {
+            const auto other = reinterpret_cast<std::uintptr_t>(range);
+            if (start < other + range->size && other < start + size) return true;
+        }
+        return false;
+    }
     std::size_t used() const { return used_.load(relaxed); }
     Mutex& lock() { return lock_; }
 
   private:
     static constexpr std::size_t block_size = 64 * G::page;
+    struct Range {
+        Range* next;
+        std::size_t size;
+    };
 
     Backend& backend_;
     Mutex lock_;
+    Range* ranges_ = nullptr;
     std::uintptr_t cursor_ = 0, end_ = 0;
     Atomic<std::size_t> used_{0};
 };

@@ -19,6 +19,8 @@ Line& begin(Line& line) {
 
 void finish(Line& line) {
     line.print();
+    // The error may come before the first allocation, and what to do about it is the environment's choice.
+    options::load_environment();
     if (options::get(options::halt_on_error) == 0) return;
     if (const std::uint64_t code = options::get(options::exitcode); code != 0) ::_exit(static_cast<int>(code));
     os::abort();

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole heap under many threads, through the C API: blocks that change owner, threads that come and go, memory that stays bounded.
+#include "mpmm/mpmm.h"
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <gtest/gtest.h>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+namespace mpmm::test {
+namespace {
+
+mpmm_stats stats() {
+    mpmm_stats result{};
+    result.struct_size = sizeof result;
+    EXPECT_EQ(mpmm_get_stats(&result), 0);
+    return result;
+}
+
+/// Bytes of this process in memory. Sanitizers have shadows that grow by themselves; there only the allocator's own count means something.
+std::size_t resident() {
+#ifdef MPMM_TEST_SANITIZED
+    return 0;
+#else
+    unsigned long total = 0, pages = 0;
+    std::FILE* const file = std::fopen("/proc/self/statm", "r");
+    EXPECT_NE(file, nullptr);
+    EXPECT_EQ(std::fscanf(file, "%lu %lu", &total, &pages), 2);
+    std::fclose(file);
+    return pages * 4096;
+#endif
+}
+
+/// Work is scaled down where every access is instrumented.
+#ifdef MPMM_TEST_SANITIZED
+constexpr int scale = 4;
+#else
+constexpr int scale = 1;
+#endif
+constexpr std::size_t mib = std::size_t{1} << 20;
+
+class Stress : public ::testing::Test {
+  protected:
+    void TearDown() override {
+        EXPECT_EQ(mpmm_verify_heap(), 0u);
+        EXPECT_EQ(stats().used_blocks, 0u) << "blocks are lost";
+        mpmm_trim(0);
+        EXPECT_EQ(mpmm_verify_heap(), 0u);
+    }
+};
+
+/// A block that says what it holds. Every byte follows from the seed.
+struct Parcel {
+    std::size_t size;
+    std::uint64_t seed;
+
+    static unsigned char byte(std::uint64_t seed, std::size_t i) { return static_cast<unsigned char>(seed + i * 7 + i / 255); }
+    unsigned char* bytes() { return reinterpret_cast<unsigned char*>(this); }
+    void fill(std::size_t from) {
+        for (std::size_t i = from; i < size; i += size > 20000 ? 97 : 1) bytes()[i] = byte(seed, i);
+    }
+    bool whole(std::size_t up_to) {
+        for (std::size_t i = sizeof(Parcel); i < up_to; i += size > 20000 ? 97 : 1)
+            if (bytes()[i] != byte(seed, i)) return false;
+        return true;
+    }
+};
+
+std::size_t random_size(std::mt19937_64& random) {
+    const std::uint64_t kind = random() % 1000;
+    if (kind < 2) return 2 * mib + random() % (4 * mib);
+    if (kind < 20) return random() % 200000 + sizeof(Parcel);
+    if (kind < 200) return random() % 8000 + sizeof(Parcel);
+    return random() % 500 + sizeof(Parcel);
+}
+
+TEST_F(Stress, OwnershipMovesBetweenThreads) {
+    constexpr int threads = 4, slots = 300;
+    static std::array<std::atomic<Parcel*>, slots> table;
+    std::atomic<int> wrong{0}, failed{0};
+    const auto work = [&](unsigned number) {
+        std::mt19937_64 random(number);
+        for (int i = 0; i < 60000 / scale; ++i) {
+            const std::size_t size = random_size(random);
+            void* memory = nullptr;
+            std::size_t alignment = 1;
+            switch (random() % 4) {
+                case 0: memory = mpmm_zalloc(size); break;
+                case 1: memory = mpmm_aligned_alloc(alignment = std::size_t{1} << random() % 14, size); break;
+                default: memory = mpmm_malloc(size);
+            }
+            if (memory == nullptr || reinterpret_cast<std::uintptr_t>(memory) % alignment != 0) {
+                ++failed;
+                continue;
+            }
+            auto* const parcel = ::new (memory) Parcel{size, random()};
+            parcel->fill(sizeof(Parcel));
+            Parcel* old = table[random() % slots].exchange(parcel, std::memory_order_acq_rel);
+            if (old == nullptr) continue;
+            if (!old->whole(old->size)) ++wrong;
+            if (random() % 4 == 0) {
+                // Whoever has it may change its size as well.
+                const std::size_t before = old->size, after = random_size(random);
+                auto* const moved = static_cast<Parcel*>(mpmm_realloc(old, before, after));
+                if (moved == nullptr) {
+                    ++failed;
+                } else {
+                    old = moved;
+                    // How far apart the checked bytes are depends on the size it had.
+                    if (!old->whole(std::min(before, after))) ++wrong;
+                    old->size = after;
+                }
+            }
+            mpmm_free(old, old->size);
+            if (random() % 5000 == 0) mpmm_purge();
+        }
+    };
+    std::vector<std::thread> running;
+    for (unsigned t = 0; t < threads; ++t) running.emplace_back(work, t);
+    for (std::thread& thread : running) thread.join();
+    for (auto& slot : table)
+        if (Parcel* const left = slot.exchange(nullptr); left != nullptr) {
+            wrong += !left->whole(left->size);
+            mpmm_free(left, left->size);
+        }
+    EXPECT_EQ(wrong.load(), 0);
+    EXPECT_EQ(failed.load(), 0);
+}
+
+/// Large blocks lie side by side and merge when they are free, whoever frees them at the same moment.
+TEST_F(Stress, LargeNeighboursAreFreedTogether) {
+    std::atomic<int> wrong{0};
+    const auto work = [&](std::uint64_t number) {
+        std::mt19937_64 random(number);
+        struct Held {
+            std::uint64_t* block;
+            std::size_t words;
+        };
+        std::array<Held, 6> held{};
+        for (int i = 0; i < 40000 / scale; ++i) {
+            Held& slot = held[random() % held.size()];
+            if (slot.block != nullptr) {
+                for (const std::size_t at : {std::size_t{0}, slot.words / 2, slot.words - 1}) wrong += slot.block[at] != number + slot.words;
+                mpmm_free(slot.block, slot.words * 8);
+            }
+            slot.words = (random() % 4 + 1) * mpmm_backend_chunk_size() / 8;
+            slot.block = static_cast<std::uint64_t*>(mpmm_malloc(slot.words * 8));
+            for (const std::size_t at : {std::size_t{0}, slot.words / 2, slot.words - 1}) slot.block[at] = number + slot.words;
+        }
+        for (const Held& slot : held) mpmm_free_unsized(slot.block);
+    };
+    std::vector<std::thread> running;
+    for (std::uint64_t t = 1; t <= 4; ++t) running.emplace_back(work, t << 32);
+    for (std::thread& thread : running) thread.join();
+    EXPECT_EQ(wrong.load(), 0);
+}
+
+/// Threads that leave blocks behind, which others free: nothing may add up.
+TEST_F(Stress, TenThousandThreadsComeAndGo) {
+    constexpr int total = 10000, together = 4;
+    std::mutex mutex;
+    std::vector<std::pair<void*, std::size_t>> left;
+    std::atomic<int> failed{0};
+    std::size_t mapped = 0, in_memory = 0;
+    const auto work = [&](int number) {
+        void* own[40];
+        for (std::size_t i = 0; i < 40; ++i) {
+            const std::size_t size = (i * 37 + static_cast<std::size_t>(number)) % 3000 + 1;
+            if ((own[i] = mpmm_malloc(size)) == nullptr) ++failed;
+            else std::memset(own[i], number, size);
+        }
+        const std::lock_guard guard(mutex);
+        for (void* const block : own) left.emplace_back(block, mpmm_usable_size(block));
+    };
+    for (int number = 0; number < total; number += together) {
+        std::vector<std::thread> running;
+        for (int t = 0; t < together; ++t) running.emplace_back(work, number + t);
+        for (std::thread& thread : running) thread.join();
+        // A few stay behind for the next round.
+        while (left.size() > 100) {
+            mpmm_free(left.back().first, left.back().second);
+            left.pop_back();
+        }
+        if (number == 1000) {
+            mapped = stats().mapped_bytes;
+            in_memory = resident();
+        }
+    }
+    EXPECT_EQ(failed.load(), 0);
+    EXPECT_LE(stats().thread_caches, 1u);
+    EXPECT_LE(stats().mapped_bytes, mapped + 8 * mib);
+    EXPECT_LE(resident(), in_memory + 16 * mib);
+    for (const auto& [block, size] : left) mpmm_free(block, size);
+}
+
+/// A bounded queue between threads, without allocations of its own.
+class Channel {
+  public:
+    void push(void* item) {
+        std::unique_lock lock(mutex_);
+        not_full_.wait(lock, [this] { return count_ < items_.size(); });
+        items_[(first_ + count_++) % items_.size()] = item;
+        not_empty_.notify_one();
+    }
+    void* pop() {
+        std::unique_lock lock(mutex_);
+        not_empty_.wait(lock, [this] { return count_ != 0; });
+        void* const item = items_[first_];
+        first_ = (first_ + 1) % items_.size();
+        --count_;
+        not_full_.notify_one();
+        return item;
+    }
+
+  private:
+    std::mutex mutex_;
+    std::condition_variable not_full_, not_empty_;
+    std::array<void*, 1000> items_{};
+    std::size_t first_ = 0, count_ = 0;
+};
+
+TEST_F(Stress, AConsumerThatNeverAllocatesKeepsMemoryBounded) {
+    for (const std::size_t size : {24ul, 600ul, 20000ul}) {
+        const std::size_t count = std::min<std::size_t>(600000, 4000 * mib / size) / scale;
+        auto channel = std::make_unique<Channel>();
+        const std::size_t mapped = stats().mapped_bytes, in_memory = resident();
+        std::thread consumer([&] {
+            while (void* const block = channel->pop()) mpmm_free(block, size);
+        });
+        for (std::size_t i = 0; i < count; ++i) {
+            void* const block = mpmm_malloc(size);
+            ASSERT_NE(block, nullptr);
+            std::memset(block, 1, std::min<std::size_t>(size, 64));
+            channel->push(block);
+        }
+        // A thousand blocks are under way, and as many may wait to be published or woken.
+        const std::size_t bound = 3000 * size + 12 * mib;
+        EXPECT_LE(stats().mapped_bytes, mapped + bound) << size;
+        EXPECT_LE(resident(), in_memory + bound) << size;
+        channel->push(nullptr);
+        consumer.join();
+        mpmm_tcache_flush();
+    }
+}
+
+/// The producer has gone to sleep for good when its blocks are freed: what it will never look at again must not stay in memory.
+TEST_F(Stress, AnIdleProducersMemoryComesBack) {
+    ASSERT_EQ(mpmm_set_option("purge_delay_ms", "20"), 0);
+    constexpr std::size_t rounds = 6, size = 1000, count = 24 * mib / size;
+    std::atomic<bool> over{false};
+    std::vector<std::thread> producers;
+    std::vector<void*> blocks(count);
+    const std::size_t in_memory = resident();
+    for (std::size_t round = 0; round < rounds; ++round) {
+        std::atomic<bool> ready{false};
+        producers.emplace_back([&] {
+            for (void*& block : blocks) std::memset(block = mpmm_malloc(size), 1, size);
+            ready.store(true, std::memory_order_release);
+            ready.notify_one();
+            over.wait(false);
+        });
+        ready.wait(false, std::memory_order_acquire);
+        mpmm_free_batch(size, blocks.size(), blocks.data());
+        mpmm_tcache_flush();
+    }
+    // Light traffic, as any living program has; far more rounds than the delay needs, but no longer than until the memory is back.
+    const std::size_t bound = in_memory + rounds * 24 * mib / 4;
+    for (int i = 0; i < 100 && resident() > bound; ++i) {
+        for (int k = 0; k < 5000; ++k) mpmm_free(mpmm_malloc(100), 100);
+        mpmm_purge();
+        ::usleep(10000);
+    }
+    EXPECT_LE(resident(), bound) << "of " << rounds * 24 << " MiB that were freed";
+    over.store(true);
+    over.notify_all();
+    for (std::thread& producer : producers) producer.join();
+    mpmm_set_option("purge_delay_ms", "1000");
+}
+
+/// Threads whose end runs while others free their blocks, over and over: adoption and rescue.
+TEST_F(Stress, OwnersDieWhileTheirBlocksAreFreed) {
+    constexpr int slots = 64;
+    static std::array<std::atomic<Parcel*>, slots> table;
+    std::atomic<bool> over{false};
+    std::atomic<int> wrong{0};
+    std::thread freer([&] {
+        std::mt19937_64 random(1);
+        while (!over.load())
+            if (Parcel* const parcel = table[random() % slots].exchange(nullptr, std::memory_order_acq_rel); parcel != nullptr) {
+                wrong += !parcel->whole(parcel->size);
+                mpmm_free(parcel, parcel->size);
+            }
+    });
+    for (unsigned number = 0; number < 1500u / scale; ++number)
+        std::thread([&] {
+            std::mt19937_64 random(number);
+            for (int i = 0; i < 300; ++i) {
+                const std::size_t size = random() % (i % 50 == 0 ? 50000 : 200) + sizeof(Parcel);
+                auto* const parcel = ::new (mpmm_malloc(size)) Parcel{size, random()};
+                parcel->fill(sizeof(Parcel));
+                if (Parcel* const old = table[random() % slots].exchange(parcel, std::memory_order_acq_rel); old != nullptr) {
+                    wrong += !old->whole(old->size);
+                    mpmm_free(old, old->size);
+                }
+            }
+        }).join();
+    over.store(true);
+    freer.join();
+    for (auto& slot : table)
+        if (Parcel* const left = slot.exchange(nullptr); left != nullptr) mpmm_free(left, left->size);
+    EXPECT_EQ(wrong.load(), 0);
+}
+
+// A process with threads that forks is more than the thread sanitizer follows: it stops the child.
+#ifndef MPMM_TEST_TSAN
+/// The child of a process whose other threads were anywhere in the allocator: everything must work there too.
+[[noreturn]] void child_of_fork(const std::vector<Parcel*>& inherited) {
+    int wrong = 0;
+    for (Parcel* const parcel : inherited) {
+        wrong += !parcel->whole(parcel->size);
+        mpmm_free(parcel, parcel->size);
+    }
+    const auto work = [&] {
+        void* blocks[100];
+        for (std::size_t i = 0; i < 100; ++i) std::memset(blocks[i] = mpmm_malloc(i * i * 3 + 1), 1, i * i * 3 + 1);
+        for (void* const block : blocks) mpmm_free_unsized(block);
+    };
+    work();
+    std::thread one(work), two(work);
+    one.join();
+    two.join();
+    if (wrong != 0) ::_exit(10);
+    if (mpmm_verify_heap() != 0) ::_exit(11);
+    mpmm_trim(0);
+    ::_exit(mpmm_verify_heap() == 0 ? 0 : 12);
+}
+
+Parcel* new_parcel(std::mt19937_64& random) {
+    const std::size_t size = random_size(random);
+    auto* const parcel = ::new (mpmm_malloc(size)) Parcel{size, random()};
+    parcel->fill(sizeof(Parcel));
+    return parcel;
+}
+
+/// The child frees blocks of the thread that forks, and blocks that the other threads made earlier and still work beside. What those do
+/// during the fork itself it cannot know: the kernel copies page after page while they run.
+TEST_F(Stress, ForkWithLiveThreads) {
+    static std::array<std::atomic<Parcel*>, 64> table;
+    std::atomic<bool> over{false};
+    std::atomic<int> wrong{0}, ready{0};
+    std::vector<std::thread> running;
+    std::array<std::vector<Parcel*>, 3> foreign;
+    for (unsigned number = 0; number < foreign.size(); ++number)
+        running.emplace_back([&, number] {
+            std::mt19937_64 random(number);
+            for (int i = 0; i < 200; ++i) foreign[number].push_back(new_parcel(random));
+            ++ready;
+            while (!over.load()) {
+                Parcel* const parcel = new_parcel(random);
+                if (Parcel* const old = table[random() % table.size()].exchange(parcel, std::memory_order_acq_rel); old != nullptr) {
+                    wrong += !old->whole(old->size);
+                    mpmm_free(old, old->size);
+                }
+                if (random() % 2000 == 0) mpmm_purge();
+            }
+        });
+    while (ready.load() != static_cast<int>(foreign.size())) std::this_thread::yield();
+    std::mt19937_64 random(99);
+    int status = 0;
+    for (int repeat = 0; repeat < 300 / scale && status == 0; ++repeat) {
+        std::vector<Parcel*> own;
+        for (int i = 0; i < 100; ++i) own.push_back(new_parcel(random));
+        const pid_t child = ::fork();
+        if (child == 0) {
+            ::alarm(20);
+            for (const auto& parcels : foreign) own.insert(own.end(), parcels.begin(), parcels.end());
+            child_of_fork(own);
+        }
+        for (Parcel* const parcel : own) {
+            wrong += !parcel->whole(parcel->size);
+            mpmm_free(parcel, parcel->size);
+        }
+        EXPECT_EQ(::waitpid(child, &status, 0), child);
+        EXPECT_EQ(status, 0) << "wait status of child " << repeat;
+    }
+    over.store(true);
+    for (std::thread& thread : running) thread.join();
+    for (const auto& parcels : foreign)
+        for (Parcel* const parcel : parcels) mpmm_free(parcel, parcel->size);
+    for (auto& slot : table)
+        if (Parcel* const left = slot.exchange(nullptr); left != nullptr) mpmm_free(left, left->size);
+    EXPECT_EQ(wrong.load(), 0);
+}
+#endif
+
+}  // namespace
+}  // namespace mpmm::test
