@@ -126,6 +126,11 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     /// The state in which its owner takes blocks from it.
     OwnerState usable_state() const { return checked() ? OwnerState::checked : OwnerState::active; }
 
+    /// Reports the blocks of a mask as freed twice. Returns the mask.
+    std::uint64_t report_twice(unsigned w, std::uint64_t mask) const {
+        for_each_bit(mask, [&](unsigned bit) { report::user_error(report::Kind::double_free, address(w * 64 + bit)); });
+        return mask;
+    }
     /// Puts a block back by its owner; false, with a report, when it is free already.
     bool put_back(unsigned index) {
         const std::uint64_t word = free_word(index / 64), bit = std::uint64_t{1} << (index % 64);
@@ -142,14 +147,9 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     /// also tells of a slot that went back meanwhile. A block that was handed out again is not seen here.
     void publish(unsigned w, std::uint64_t mask) {
         V::remote_published(*this, w, mask);
-        if (const std::uint64_t twice = free_word(w) & mask; twice != 0) [[unlikely]] {
-            for_each_bit(twice, [&](unsigned bit) { report::user_error(report::Kind::double_free, address(w * 64 + bit)); });
-            mask &= ~twice;
-        }
+        mask &= ~report_twice(w, free_word(w) & mask);
         // seq_cst: one side of the wake-up handshake, see ThreadCache::retire().
-        const std::uint64_t before = remote_map[w].fetch_or(mask, seq_cst);
-        if ((before & mask) != 0) [[unlikely]]
-            for_each_bit(before & mask, [&](unsigned bit) { report::user_error(report::Kind::double_free, address(w * 64 + bit)); });
+        report_twice(w, remote_map[w].fetch_or(mask, seq_cst) & mask);
     }
     /// Takes the remote map over into the free map, owner only. Returns whether any block came.
     bool drain() {
@@ -158,8 +158,7 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
             if (remote_map[w].load(relaxed) == 0) continue;
             // acquire: what the freeing thread wrote to the block happens before its next use. publish() is the partner.
             const std::uint64_t taken = remote_map[w].exchange(0, acquire), free = free_word(w);
-            if ((taken & free) != 0) [[unlikely]]
-                for_each_bit(taken & free, [&](unsigned bit) { report::user_error(report::Kind::double_free, address(w * 64 + bit)); });
+            report_twice(w, taken & free);
             free_map[w].store(free | taken, relaxed);
             any = true;
         }

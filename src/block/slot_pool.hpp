@@ -84,7 +84,8 @@ class SlotPool {
         chunk->idle = false;
         if (--chunk->free_slots == 0) unlink(chunk);
         Block* const block = chunk->block(slot);
-        if (shape.intrusive) ::new (static_cast<void*>(block)) Block;
+        // An intrusive header is not constructed again: it is zero or one of an earlier life, which a remote free may still be looking at.
+        // create() sets every member but the owner word.
         block->create(shape, index, chunk->slot(slot), chunk, clean);
         // Under the lock, so that fork's child finds no used slot that reads as unused; there it stays nobody's.
         block->owner_word.store(Owner(OwnerState::orphan).word(), relaxed);

@@ -74,14 +74,19 @@ class Heap {
     static void check_chunk(inspect::Checker& check, SlotChunk<C>& chunk);
     static void check_block(inspect::Checker& check, Block& block);
 
-    /// Fork handlers; prepare takes every lock.
-    static void before_fork();
-    static void after_fork_parent();
-    static void after_fork_child();
+    /// Registers the fork and thread-exit handlers. Once, early: of all fork handlers ours should run last before the fork and first after.
+    static void start() {
+        thread::at_fork(&before_fork, &after_fork_parent, &after_fork_child);
+        exit_hook_.prepare();
+    }
 
     static inline constinit Shared<C> shared{};
 
   private:
+    /// Fork handlers; the first takes every lock.
+    static void before_fork();
+    static void after_fork_parent();
+    static void after_fork_child();
     using Slot = ThreadSlot<Cache>;
 
     [[gnu::always_inline]] static Cache* current() { return Slot::current; }

@@ -60,12 +60,13 @@ void Heap<C>::maintain(Cache* cache) {
     const std::uint64_t now = os::now_ms(), delay = options::get(options::purge_delay_ms), half = delay / 2;
     if (cache != nullptr) cache->rearm(now);
     if (options::get(options::purge) == 0) return;
-    if (cache != nullptr && now >= cache->next_purge) {
-        if (cache->next_purge != 0) cache->purge(delay == 0);
-        cache->next_purge = now + half;
+    if (cache != nullptr && now >= cache->last_purge + half) {
+        if (cache->last_purge != 0) cache->purge(delay == 0);
+        cache->last_purge = now;
     }
-    std::uint64_t due = shared.next_purge.load(relaxed);
-    if (now >= due && shared.next_purge.compare_exchange_strong(due, now + half, relaxed, relaxed)) purge_shared(now, delay);
+    // relaxed: it only chooses who does it.
+    std::uint64_t last = shared.last_purge.load(relaxed);
+    if (now >= last + half && shared.last_purge.compare_exchange_strong(last, now, relaxed, relaxed)) purge_shared(now, delay);
 }
 
 // ---- allocation ----
@@ -75,7 +76,7 @@ void* Heap<C>::malloc_slow(std::size_t size) {
     if (size <= Classes::max_size) {
         const unsigned index = Classes::of(size);
         if (size > Classes::direct_max)
-            if (void* block = nullptr; current()->bin(index).take(block, current()->latest)) return block;
+            if (void* block = nullptr; current()->bin(index).take(block, current()->latest)) return current()->beat() ? heartbeat(block) : block;
         bool clean = false;
         return malloc_class(index, clean);
     }
@@ -159,7 +160,7 @@ void* Heap<C>::tcache_malloc(std::size_t size) {
     Cache* const cache = own_cache();
     if (cache == nullptr || size > Classes::max_size) return or_enomem(nullptr);
     const unsigned index = Classes::of(size);
-    if (void* block = nullptr; cache->bin(index).take(block, cache->latest)) return block;
+    if (void* block = nullptr; cache->bin(index).take(block, cache->latest)) return cache->beat() ? heartbeat(block) : block;
     return or_enomem(cache->allocate_slow(index, false));
 }
 
@@ -295,6 +296,10 @@ template <class C>
 std::size_t Heap<C>::purge_shared(std::uint64_t now, std::uint64_t delay) {
     std::size_t purged = 0;
     registry_.for_each([&](Cache& cache) { purged += cache.purge_recovered(delay == 0); });
+    if (delay != 0 && late_lock_.try_lock()) {
+        if (late_cache_ != nullptr) purged += late_cache_->purge(false);
+        late_lock_.unlock();
+    }
     return purged + shared.purge(now, delay);
 }
 

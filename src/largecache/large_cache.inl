@@ -262,14 +262,14 @@ std::size_t LargeCache<C>::purge(std::uint64_t now, std::uint64_t delay) {
     for (Run*& head : lists_) {
         for (Run *run = head, *next = nullptr; run != nullptr; run = next) {
             next = run->next;
-            if (now - run->since < delay) continue;
-            if (!run->extent.clean) {
-                const std::size_t size = run->extent.chunks * G::chunk;
-                if (!backend_.purge(run->extent.base, size)) continue;
+            // Not a difference: another thread may have freed the run after `now`.
+            if (now < run->since + delay) continue;
+            const std::size_t size = run->extent.chunks * G::chunk;
+            if (!run->extent.clean && backend_.purge(run->extent.base, size)) {
                 run->extent.clean = true;
                 run->since = now;
                 purged += size;
-            } else if (delay != 0 && now - run->since >= release_delays * delay) {
+            } else if (delay != 0 && now >= run->since + release_delays * delay) {
                 give_back(run, run->extent.chunks);
             }
         }

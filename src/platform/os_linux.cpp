@@ -39,7 +39,10 @@ bool unmap(void* address, std::size_t size) {
 
 bool purge(void* address, std::size_t size) {
     const KeepErrno keep;
-    return ::madvise(address, size, MADV_DONTNEED) == 0;
+    // The kernel rounds the end up: on a system with larger pages than the allocator's that would take what lies behind.
+    static const std::uintptr_t mask = page_size() - 1;
+    const auto start = reinterpret_cast<std::uintptr_t>(address), from = (start + mask) & ~mask, to = (start + size) & ~mask;
+    return from == start && to == start + size && ::madvise(address, size, MADV_DONTNEED) == 0;
 }
 
 bool resize(void* address, std::size_t old_size, std::size_t new_size) {

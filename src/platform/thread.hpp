@@ -26,6 +26,8 @@ class ExitHook {
   public:
     constexpr explicit ExitHook(void (*function)(void* argument)) : function_(function) {}
 
+    /// Gets the slot from the system; false when there is none left. arm() does it when nobody did before.
+    bool prepare();
     /// Makes function(argument) run when the calling thread ends. False when the system has no slot left; then it never runs. The main
     /// thread's end is the end of the process: no call.
     bool arm(void* argument);
@@ -33,8 +35,6 @@ class ExitHook {
     void disarm();
 
   private:
-    bool ready();
-
     void (*function_)(void*);
     Mutex lock_;
     Atomic<int> state_{0};  // 0 no key yet, 1 key, -1 refused

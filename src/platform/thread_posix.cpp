@@ -8,7 +8,7 @@ namespace mpmm::thread {
 static_assert(sizeof(pthread_key_t) == sizeof(unsigned));
 
 /// pthread_key_create allocates nothing, and the first 32 keys need no allocation to be set either.
-bool ExitHook::ready() {
+bool ExitHook::prepare() {
     int state = state_.load(acquire);
     if (state == 0) {
         const Guard guard(lock_);
@@ -22,7 +22,7 @@ bool ExitHook::ready() {
     return state == 1;
 }
 
-bool ExitHook::arm(void* argument) { return ready() && ::pthread_setspecific(key_, argument) == 0; }
+bool ExitHook::arm(void* argument) { return prepare() && ::pthread_setspecific(key_, argument) == 0; }
 
 void ExitHook::disarm() {
     if (state_.load(acquire) == 1) ::pthread_setspecific(key_, nullptr);

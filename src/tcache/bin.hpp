@@ -54,6 +54,10 @@ struct Bin {
     /// Takes from word `w` of the owned `block` from now on.
     void aim(BlockAllocator<C>* block, unsigned w) {
         block->touch_word(w);
+        // Before it is handed out again: free here, and freed by another thread as well. relaxed: nothing is taken over.
+        if (const std::uint64_t remote = block->remote_map[w].load(relaxed); remote != 0) [[unlikely]]
+            if (const std::uint64_t twice = block->report_twice(w, remote & block->free_word(w)); twice != 0)
+                block->remote_map[w].fetch_and(~twice, relaxed);
         current = block;
         aim(*block, w, block->free_map[w]);
     }

@@ -76,7 +76,7 @@ struct Shared {
     LargeCache<C> large{backend, memory, map};
     SlotPool<C> pools[2][shift_count];
     OrphanList<C> orphans[Classes::count];
-    Atomic<std::uint64_t> next_purge{0};
+    Atomic<std::uint64_t> last_purge{0};
 
     SlotPool<C>& pool_of(bool intrusive, unsigned slot_shift) { return pools[intrusive ? 1 : 0][slot_shift - min_shift]; }
 

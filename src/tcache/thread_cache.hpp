@@ -50,6 +50,9 @@ class alignas(64) ThreadCache {
         const auto [index, exact] = block.reciprocal.divide(offset);
         if (!exact) [[unlikely]]
             return Freed::not_here;
+        // Active block allocators have whole words of blocks; in others the bits past the last block are as clear as those of used blocks.
+        if (State != OwnerState::active && index >= block.blocks) [[unlikely]]
+            return Freed::not_here;
         if (Intrusive && index - block.reserved_first < block.reserved_count) [[unlikely]]
             return Freed::not_here;
         Atomic<std::uint64_t>& word = block.free_map[index / 64];
@@ -115,15 +118,19 @@ class alignas(64) ThreadCache {
     bool last_was_clean() const { return last_was_clean_; }
     /// Gives everything up: waiting block allocators become orphans, full ones will when they wake.
     void retire_cache();
-    void revive() { alive.store(true, seq_cst); }
+    /// A thread takes the cache over. Under the lock: what rescue() began for the last one is finished first.
+    void revive() {
+        const Guard guard(recover_lock);
+        alive.store(true, seq_cst);
+    }
     /// Returns unused pages of the block allocators on the recovered list, for a thread that does not come by. Any thread. Bytes purged.
     std::size_t purge_recovered(bool now);
-    /// Puts what other threads recovered for a dead cache among the orphans. Any thread.
+    /// Puts what other threads recovered for a cache without a thread among the orphans. Any thread.
     void rescue();
     /// After fork, in the child, for the cache of a thread that is not here: gives it up unless it was caught in a slow path.
     void abandon_after_fork();
 
-    bool reusable_after_fork() const { return busy_ == 0; }
+    bool reusable_after_fork() const { return busy_.load(relaxed) == 0; }
 
     /// Counts an allocation; true when it is time to look at the clock. Without this a program that only reuses warm blocks would never
     /// come by a slow path, and never give memory back.
@@ -144,7 +151,7 @@ class alignas(64) ThreadCache {
     Mutex recover_lock;  ///< held to take from `recovered`, and to walk it; not to push
     ThreadCache* next_free = nullptr;  ///< in the registry's pool
     ThreadCache* next_all = nullptr;   ///< in the registry's list of all
-    std::uint64_t next_purge = 0;
+    std::uint64_t last_purge = 0;  ///< when purge() was called by maintenance, in milliseconds
 
   private:
     static constexpr int max_interval = 4096;
@@ -156,8 +163,16 @@ class alignas(64) ThreadCache {
     /// In a slow path the lists may be half changed: what fork's child must know.
     struct Busy {
         ThreadCache& cache;
-        explicit Busy(ThreadCache& c) : cache(c) { ++cache.busy_; }
-        ~Busy() { --cache.busy_; }
+        explicit Busy(ThreadCache& c) : cache(c) { change(1); }
+        ~Busy() { change(-1); }
+
+      private:
+        /// The child sees what this thread had done when it was caught: only the compiler could mix up the order.
+        void change(int by) {
+            signal_fence();
+            cache.busy_.store(cache.busy_.load(relaxed) + by, relaxed);
+            signal_fence();
+        }
     };
 
     void* take_from(Block* block, unsigned index);
@@ -180,7 +195,7 @@ class alignas(64) ThreadCache {
     int beats_ = 64;
     int interval_ = 64;
     std::uint64_t last_look_ = 0;
-    int busy_ = 0;
+    Atomic<int> busy_{0};
     bool last_was_clean_ = false;
     Shared<C>* shared_ = nullptr;
     Bin<C> bins_[Classes::count]{};

@@ -47,11 +47,8 @@ void* ThreadCache<C>::take_stock(unsigned index) {
     Block& block = entry->block();
     const unsigned w = entry->word();
     // What the owner has free as well was freed twice.
-    const std::uint64_t twice = entry->mask.load(relaxed) & block.free_word(w);
-    if (twice != 0) [[unlikely]] {
-        for_each_bit(twice, [&](unsigned bit) { report::user_error(report::Kind::double_free, block.address(w * 64 + bit)); });
-        entry->mask.store(entry->mask.load(relaxed) & ~twice, relaxed);
-    }
+    const std::uint64_t mask = entry->mask.load(relaxed);
+    entry->mask.store(mask & ~block.report_twice(w, mask & block.free_word(w)), relaxed);
     Bin<C>& bin = bins_[index];
     bin.aim(block, w, entry->mask);
     void* taken = nullptr;
@@ -122,10 +119,10 @@ void ThreadCache<C>::activate(Block* block) {
 
 template <class C>
 auto ThreadCache<C>::take_recovered() -> Block* {
-    // seq_cst for the ending thread, see wake(); for others acquire would do, which pairs with the push there.
-    if (recovered.load(seq_cst) == nullptr) return nullptr;
+    if (recovered.load(relaxed) == nullptr) return nullptr;
     const Guard guard(recover_lock);
-    return recovered.exchange(nullptr, seq_cst);
+    // acquire pairs with the push in wake().
+    return recovered.exchange(nullptr, acquire);
 }
 
 /// The block allocators on the list are queued: while the lock keeps them there, nobody takes blocks from them, and their blocks only become
@@ -253,7 +250,10 @@ void ThreadCache<C>::wake(Block& block, Owner owner) {
 
 template <class C>
 void ThreadCache<C>::rescue() {
-    for (Block *block = take_recovered(), *next = nullptr; block != nullptr; block = next) {
+    const Guard guard(recover_lock);
+    // A thread that got the cache meanwhile collects the list itself, and may be freeing blocks of what is on it.
+    if (alive.load(relaxed)) return;
+    for (Block *block = recovered.exchange(nullptr, seq_cst), *next = nullptr; block != nullptr; block = next) {
         next = block->next_recovered;
         shared_->abandon(*block);
     }
@@ -322,7 +322,7 @@ void ThreadCache<C>::retire_cache() {
 template <class C>
 void ThreadCache<C>::abandon_after_fork() {
     if (!alive.load(relaxed)) return;
-    if (busy_ == 0) {
+    if (reusable_after_fork()) {
         retire_cache();
         return;
     }

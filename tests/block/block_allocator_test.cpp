@@ -92,7 +92,8 @@ TYPED_TEST(BlockAllocatorTest, CountsReturnsUpToTheThreshold) {
     unsigned needed = 1;
     while (!block.count_returned()) ++needed;
     EXPECT_EQ(needed, block.wake_threshold());
-    EXPECT_EQ(needed, block.blocks / 8u);
+    EXPECT_GT(needed, 1u);
+    EXPECT_LE(needed, block.blocks / 8u) << "what a full block allocator withholds";
 }
 
 /// Units: exactly those pages (or blocks) in which nothing is used.

@@ -174,6 +174,27 @@ TYPED_TEST(HeapTest, ThreadChurnReusesCaches) {
     for (void* const block : left) H::free(block);
 }
 
+/// Traffic of any one size gives back what a peak of it left.
+TYPED_TEST(HeapTest, EverySizesTrafficPurges) {
+    using H = typename TestFixture::H;
+    for (const std::size_t size : {std::size_t{64}, std::size_t{1500}, std::size_t{3 * TestFixture::G::page}, TestFixture::G::chunk / 4}) {
+        std::vector<void*> peak;
+        for (std::size_t bytes = 0; bytes < 8 * TestFixture::G::chunk; bytes += size) {
+            peak.push_back(H::malloc(size));
+            std::memset(peak.back(), 1, size);
+        }
+        void* const keep = H::malloc(size);
+        options::set("purge_delay_ms", 14, "86400000", 8);
+        for (void* const block : peak) H::free(block);
+        options::set("purge_delay_ms", 14, "0", 1);
+        const std::size_t before = TestFixture::stats().purged_bytes;
+        for (int i = 0; i < 20000; ++i) H::free(H::malloc(size));
+        EXPECT_GT(TestFixture::stats().purged_bytes, before) << size;
+        H::free(keep);
+    }
+    options::set("purge_delay_ms", 14, "1000", 4);
+}
+
 TYPED_TEST(HeapTest, ImpossibleRequestsLeaveTheHeapWhole) {
     using H = typename TestFixture::H;
     void* const before = H::malloc(100);

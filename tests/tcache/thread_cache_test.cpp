@@ -160,6 +160,43 @@ TYPED_TEST(ThreadCacheTest, FullOnesOfADeadCacheAreRescued) {
     EXPECT_EQ(this->block_allocators(), 0u);
 }
 
+/// A push that saw the cache dead may arrive when the next thread has it already: the list is that thread's then.
+TYPED_TEST(ThreadCacheTest, RescueLeavesARevivedCacheAlone) {
+    std::vector<void*> blocks{this->take(this->a)};
+    auto& first = this->block_of(blocks[0]);
+    while (&this->block_of(blocks.back()) == &first) blocks.push_back(this->take(this->a));
+    for (unsigned i = 0; i < first.wake_threshold(); ++i) this->give(this->b, blocks[i]);
+    this->b.flush();
+    ASSERT_EQ(first.owner().state(), OwnerState::queued);
+    this->a.rescue();
+    EXPECT_EQ(first.owner().state(), OwnerState::queued);
+    EXPECT_EQ(this->a.recovered.load(), &first);
+}
+
+/// The last block of a block allocator of few blocks is followed by unused slot, whose bits look like those of used blocks.
+TYPED_TEST(ThreadCacheTest, FreeBehindTheLastBlockIsReported) {
+    options::set("halt_on_error", 13, "0", 1);
+    using Classes = typename TestFixture::Classes;
+    for (unsigned of = 0; of < Classes::count; ++of) {
+        std::vector<void*> blocks{this->take(this->a, of)};
+        auto& block = this->block_of(blocks[0]);
+        while (&this->block_of(blocks.back()) == &block) blocks.push_back(this->take(this->a, of));
+        void* const behind = block.address(block.blocks);
+        if (&this->block_of(behind) == &block) {
+            ::testing::internal::CaptureStderr();
+            using Cache = ThreadCache<TypeParam>;
+            const auto freed = this->a.template free_own<false, OwnerState::full>(behind, &block);
+            EXPECT_EQ(freed, Cache::Freed::not_here) << block.size;
+            EXPECT_EQ(this->b.free_foreign(behind, &block), Cache::Freed::not_here) << block.size;
+            this->a.free_slow(block, behind);
+            EXPECT_NE(::testing::internal::GetCapturedStderr().find("invalid-free"), std::string::npos) << block.size;
+        }
+        for (void* const each : blocks) this->give(this->a, each);
+        this->a.purge(true);
+    }
+    options::set("halt_on_error", 13, "1", 1);
+}
+
 TYPED_TEST(ThreadCacheTest, PooledCacheInheritsItsFullBlockAllocators) {
     std::vector<void*> blocks{this->take(this->a)};
     auto& first = this->block_of(blocks[0]);
