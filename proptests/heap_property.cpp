@@ -4,6 +4,7 @@
 #include "programs.hpp"
 
 #include "harness/isolated.hpp"
+#include "harness/test_backend.hpp"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>

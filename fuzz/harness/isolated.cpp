@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness/isolated.hpp"
 
+#include "harness/executor.hpp"
+
 #include <cstring>
 #include <sys/wait.h>
 #include <unistd.h>

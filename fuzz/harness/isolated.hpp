@@ -2,10 +2,13 @@
 // A run in a child process: whatever it does to the allocator, or the allocator to it, the next run starts from a fresh heap.
 #pragma once
 
-#include "harness/executor.hpp"
+#include "harness/failure.hpp"
+#include "harness/operation.hpp"
+#include "harness/subject.hpp"
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 namespace mpmm::fuzz {
 

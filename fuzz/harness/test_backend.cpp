@@ -93,6 +93,7 @@ mpmm_backend TestBackend::callbacks() {
 
 void TestBackend::start(const Flavour& flavour) {
     flavour_ = flavour;
+    used_system_ = used_system_ || flavour.system;
     refuse_nothing();
     misuse_.clear();
     // Behind the API, which allows one backend per process. All that remains of the last one is memory that is never given back.
@@ -101,15 +102,14 @@ void TestBackend::start(const Flavour& flavour) {
 
 void TestBackend::finish() {
     refuse_nothing();
-    for (const auto& [address, extent] : chunks().taken) {
-        outstanding_ -= extent.size;
-        if (flavour_.zeroed) drop_pages(address, extent.size);
-    }
-    chunks().taken.clear();
-    std::erase_if(small_.taken, [&](const auto& entry) {
-        if (entry.second.refused) outstanding_ -= entry.second.size;
-        return entry.second.refused;
-    });
+    for (Arena* const arena : {&chunks_, &zero_chunks_, &small_})
+        std::erase_if(arena->taken, [&](const auto& entry) {
+            const auto& [address, extent] = entry;
+            if (!extent.refused) return false;
+            outstanding_ -= extent.size;
+            if (arena != &chunks_) drop_pages(address, extent.size);
+            return true;
+        });
     BuildHeap::shared.backend.use(callbacks());
 }
 
@@ -130,10 +130,20 @@ bool TestBackend::refuses(Call call) {
     return true;
 }
 
+auto TestBackend::arena_of(std::uintptr_t address) -> Arena& {
+    if (chunks_.contains(address)) return chunks_;
+    return zero_chunks_.contains(address) ? zero_chunks_ : small_;
+}
+
+bool TestBackend::of_the_system(std::uintptr_t address) const {
+    return used_system_ && !chunks_.contains(address) && !zero_chunks_.contains(address) && !small_.contains(address);
+}
+
 std::size_t TestBackend::chunk_bytes() const {
     std::size_t sum = 0;
-    for (const auto& [address, extent] : chunks().taken)
-        if (!extent.refused) sum += extent.size;
+    for (const Arena* const arena : {&chunks_, &zero_chunks_})
+        for (const auto& [address, extent] : arena->taken)
+            if (!extent.refused) sum += extent.size;
     return sum;
 }
 
@@ -152,7 +162,7 @@ void* TestBackend::allocate(std::size_t size, std::size_t alignment) {
         misused("allocate with a bad size or alignment", alignment, size);
         return nullptr;
     }
-    Arena& arena = alignment >= mpmm_backend_chunk_size() ? chunks() : small_;
+    Arena& arena = alignment >= mpmm_backend_chunk_size() ? (flavour_.zeroed ? zero_chunks_ : chunks_) : small_;
     const std::uintptr_t place = refuses(Call::allocate) || size > arena.end - arena.begin ? 0 : arena.place(size, alignment);
     if (place == 0) {
         ++refused_allocations_;
@@ -180,8 +190,7 @@ int TestBackend::deallocate(void* memory, std::size_t size) {
     if (start < address) arena.taken[start] = {address - start, extent.refused};
     if (address + size < start + extent.size) arena.taken[address + size] = {start + extent.size - address - size, extent.refused};
     outstanding_ -= size;
-    // The small arena's memory always reads as zero; of chunks only what the flavour promises.
-    if (&arena == &small_ || flavour_.zeroed) drop_pages(address, size);
+    if (&arena != &chunks_) drop_pages(address, size);
     return 0;
 }
 
@@ -189,6 +198,10 @@ int TestBackend::purge(void* memory, std::size_t size) {
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
     Arena& arena = arena_of(address);
     const std::size_t page = mpmm_backend_page_size();
+    if (of_the_system(address)) {
+        drop_pages(address, size);
+        return 0;
+    }
     if (arena.holder(address, size) == arena.taken.end() || size == 0 || !is_aligned(address | size, page)) {
         misused("purge of what is no part of an allocation", address, size);
         return -1;

@@ -32,7 +32,7 @@ class TestBackend {
 
     /// Makes the allocator use this backend, for good. False when it refuses.
     bool install();
-    /// Starts a run: no faults, and memory as this flavour has it. The allocator must hold no chunk.
+    /// Starts a run: no faults, and memory as this flavour has it. What the allocator still holds of the last one stays valid.
     void start(const Flavour& flavour);
     /// After a run: what the allocator lost because it was refused is free again.
     void finish();
@@ -60,6 +60,7 @@ class TestBackend {
         std::map<std::uintptr_t, Extent> taken;
 
         bool map(std::size_t size, std::size_t alignment, std::uintptr_t hint);
+        bool contains(std::uintptr_t address) const { return address >= begin && address < end; }
         std::uintptr_t place(std::size_t size, std::size_t alignment) const;
         /// The extent that holds all of [address, address + size), or end().
         std::map<std::uintptr_t, Extent>::iterator holder(std::uintptr_t address, std::size_t size);
@@ -69,9 +70,10 @@ class TestBackend {
     };
 
     bool refuses(Call call);
-    Arena& chunks() { return flavour_.zeroed ? zero_chunks_ : chunks_; }
-    const Arena& chunks() const { return flavour_.zeroed ? zero_chunks_ : chunks_; }
-    Arena& arena_of(std::uintptr_t address) { return address >= chunks().begin && address < chunks().end ? chunks() : small_; }
+    /// The arena of an address; of those of none, where nothing is taken, the small one.
+    Arena& arena_of(std::uintptr_t address);
+    /// Whether an address may be of a chunk the allocator kept from a run on the system's memory.
+    bool of_the_system(std::uintptr_t address) const;
     void misused(const char* what, std::uintptr_t address, std::size_t size);
 
     void* allocate(std::size_t size, std::size_t alignment);
@@ -87,7 +89,7 @@ class TestBackend {
     Fault faults_[call_count];
     std::size_t refused_allocations_ = 0, outstanding_ = 0;
     std::string misuse_;
-    bool installed_ = false;
+    bool installed_ = false, used_system_ = false;
 };
 
 }  // namespace mpmm::fuzz
