@@ -111,15 +111,15 @@ class Blocks {
         CHILD_CHECK(in_arena(block) && in_arena(static_cast<char*>(block) + size - 1));
         CHILD_CHECK(reinterpret_cast<std::uintptr_t>(block) % alignment == 0);
         CHILD_CHECK(count_ < most);
-        std::memset(block, static_cast<int>(count_ % 251), size);
-        entries_[count_++] = {static_cast<unsigned char*>(block), size};
+        entries_[count_] = {static_cast<unsigned char*>(block), size};
+        for_some_bytes(entries_[count_], [this](unsigned char& byte) { byte = static_cast<unsigned char>(count_ % 251); });
+        ++count_;
         return true;
     }
     void free_all() {
         for (std::size_t i = 0; i < count_; ++i) {
-            const Entry& entry = entries_[i];
-            for (std::size_t at = 0; at < entry.size; at += at < 128 || at + 128 > entry.size ? 1 : 61) CHILD_CHECK(entry.block[at] == i % 251);
-            mpmm_free(entry.block, entry.size);
+            for_some_bytes(entries_[i], [i](unsigned char byte) { CHILD_CHECK(byte == i % 251); });
+            mpmm_free(entries_[i].block, entries_[i].size);
         }
         count_ = 0;
     }
@@ -130,6 +130,13 @@ class Blocks {
         unsigned char* block;
         std::size_t size;
     };
+    /// All bytes at both ends, and some between them.
+    template <class Visit>
+    static void for_some_bytes(const Entry& entry, Visit visit) {
+        const std::size_t step = entry.size > 65536 ? 1021 : 1;
+        for (std::size_t at = 0; at < entry.size; at += at < 128 || at + 128 > entry.size ? 1 : step) visit(entry.block[at]);
+        if (entry.size != 0) visit(entry.block[entry.size - 1]);
+    }
     static inline Entry entries_[most];
     std::size_t count_ = 0;
 };

@@ -93,7 +93,8 @@ char* first_chunk_in_use = nullptr;
     first_chunk_in_use = large;
     const std::size_t before = mapped();
     backend.twist = [](ArenaBackend&, void* memory, std::size_t, std::size_t alignment) -> void* {
-        return alignment > mpmm_backend_page_size() ? first_chunk_in_use + shift : memory;
+        const std::uintptr_t place = reinterpret_cast<std::uintptr_t>(first_chunk_in_use) + shift;
+        return alignment > mpmm_backend_page_size() ? reinterpret_cast<void*>(place) : memory;
     };
     errno = 0;
     refused(mpmm_malloc(3 * chunk()));

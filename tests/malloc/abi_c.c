@@ -23,7 +23,8 @@ void free_aligned_sized(void*, size_t, size_t) __attribute__((weak));
 void cfree(void*) __attribute__((weak));
 
 /* Not constants for the compiler, which would warn of them. */
-static volatile size_t size_max = SIZE_MAX, beyond = (size_t)PTRDIFF_MAX + 1, ptrdiff_max = PTRDIFF_MAX, two_to_33 = (size_t)1 << 33;
+static volatile size_t size_max = SIZE_MAX, beyond = (size_t)PTRDIFF_MAX + 1, ptrdiff_max = PTRDIFF_MAX, two_to_33 = (size_t)1 << 33, two_to_62 = (size_t)1 << 62,
+                       twenty_four = 24, zero = 0;
 /* A failed reallocation leaves the block, which compilers warn of all the same. */
 static void* (*volatile resize)(void*, size_t) = realloc;
 static void* (*volatile resize_array)(void*, size_t, size_t) = reallocarray;
@@ -188,16 +189,16 @@ static void check_aligned(void) {
         }
     }
     /* memalign rounds up to a power of two; the standard's functions refuse. */
-    block = memalign(24, 10);
+    block = memalign(twenty_four, 10);
     CHECK(block != NULL && aligned_to(block, 32));
     free(block);
-    block = memalign(0, 10);
+    block = memalign(zero, 10);
     CHECK(block != NULL);
     free(block);
     errno = 0;
-    CHECK(aligned_alloc(24, 48) == NULL && errno == EINVAL);
+    CHECK(aligned_alloc(twenty_four, 48) == NULL && errno == EINVAL);
     errno = 0;
-    CHECK(aligned_alloc(0, 48) == NULL && errno == EINVAL);
+    CHECK(aligned_alloc(zero, 48) == NULL && errno == EINVAL);
     CHECK(posix_memalign(&block, 24, 10) == EINVAL);
     CHECK(posix_memalign(&block, 0, 10) == EINVAL);
     CHECK(posix_memalign(&block, 4, 10) == EINVAL);
@@ -212,7 +213,7 @@ static void check_aligned(void) {
     errno = 0;
     CHECK(aligned_alloc(64, size_max - 32) == NULL && errno == ENOMEM);
     errno = 0;
-    CHECK(aligned_alloc((size_t)1 << 62, ptrdiff_max) == NULL && errno == ENOMEM);
+    CHECK(aligned_alloc(two_to_62, ptrdiff_max) == NULL && errno == ENOMEM);
 
     block = valloc(100);
     CHECK(block != NULL && aligned_to(block, page));

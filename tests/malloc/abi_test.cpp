@@ -14,6 +14,7 @@ const std::string libraries = MPMM_LIBRARY_DIR "/", programs = MPMM_PROGRAM_DIR 
 struct Mode {
     const char* name;
     std::string library;
+    friend void PrintTo(const Mode& mode, std::ostream* out) { *out << mode.name; }
 };
 const Mode modes[] = {{"release", "libmpmm_malloc.so"}, {"verify", "libmpmm_malloc_verify.so"}};
 

@@ -1,88 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The whole heap under many threads, through the C API: blocks that change owner, threads that come and go, memory that stays bounded.
-#include "mpmm/mpmm.h"
+#include "stress/stress_support.hpp"
 
 #include <array>
 #include <atomic>
 #include <condition_variable>
-#include <cstdint>
-#include <cstdio>
 #include <cstring>
-#include <gtest/gtest.h>
 #include <memory>
 #include <mutex>
-#include <random>
-#include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
 
 namespace mpmm::test {
 namespace {
-
-mpmm_stats stats() {
-    mpmm_stats result{};
-    result.struct_size = sizeof result;
-    EXPECT_EQ(mpmm_get_stats(&result), 0);
-    return result;
-}
-
-/// Bytes of this process in memory. Sanitizers have shadows that grow by themselves; there only the allocator's own count means something.
-std::size_t resident() {
-#ifdef MPMM_TEST_SANITIZED
-    return 0;
-#else
-    unsigned long total = 0, pages = 0;
-    std::FILE* const file = std::fopen("/proc/self/statm", "r");
-    EXPECT_NE(file, nullptr);
-    EXPECT_EQ(std::fscanf(file, "%lu %lu", &total, &pages), 2);
-    std::fclose(file);
-    return pages * 4096;
-#endif
-}
-
-/// Work is scaled down where every access is instrumented.
-#ifdef MPMM_TEST_SANITIZED
-constexpr int scale = 4;
-#else
-constexpr int scale = 1;
-#endif
-constexpr std::size_t mib = std::size_t{1} << 20;
-
-class Stress : public ::testing::Test {
-  protected:
-    void TearDown() override {
-        EXPECT_EQ(mpmm_verify_heap(), 0u);
-        EXPECT_EQ(stats().used_blocks, 0u) << "blocks are lost";
-        mpmm_trim(0);
-        EXPECT_EQ(mpmm_verify_heap(), 0u);
-    }
-};
-
-/// A block that says what it holds. Every byte follows from the seed.
-struct Parcel {
-    std::size_t size;
-    std::uint64_t seed;
-
-    static unsigned char byte(std::uint64_t seed, std::size_t i) { return static_cast<unsigned char>(seed + i * 7 + i / 255); }
-    unsigned char* bytes() { return reinterpret_cast<unsigned char*>(this); }
-    void fill(std::size_t from) {
-        for (std::size_t i = from; i < size; i += size > 20000 ? 97 : 1) bytes()[i] = byte(seed, i);
-    }
-    bool whole(std::size_t up_to) {
-        for (std::size_t i = sizeof(Parcel); i < up_to; i += size > 20000 ? 97 : 1)
-            if (bytes()[i] != byte(seed, i)) return false;
-        return true;
-    }
-};
-
-std::size_t random_size(std::mt19937_64& random) {
-    const std::uint64_t kind = random() % 1000;
-    if (kind < 2) return 2 * mib + random() % (4 * mib);
-    if (kind < 20) return random() % 200000 + sizeof(Parcel);
-    if (kind < 200) return random() % 8000 + sizeof(Parcel);
-    return random() % 500 + sizeof(Parcel);
-}
 
 TEST_F(Stress, OwnershipMovesBetweenThreads) {
     constexpr int threads = 4, slots = 300;
@@ -253,6 +184,8 @@ TEST_F(Stress, AConsumerThatNeverAllocatesKeepsMemoryBounded) {
     }
 }
 
+// Only what is in memory tells here, which sanitizers keep from counting.
+#ifndef MPMM_TEST_SANITIZED
 /// The producer has gone to sleep for good when its blocks are freed: what it will never look at again must not stay in memory.
 TEST_F(Stress, AnIdleProducersMemoryComesBack) {
     ASSERT_EQ(mpmm_set_option("purge_delay_ms", "20"), 0);
@@ -286,6 +219,7 @@ TEST_F(Stress, AnIdleProducersMemoryComesBack) {
     for (std::thread& producer : producers) producer.join();
     mpmm_set_option("purge_delay_ms", "1000");
 }
+#endif
 
 /// Threads whose end runs while others free their blocks, over and over: adoption and rescue.
 TEST_F(Stress, OwnersDieWhileTheirBlocksAreFreed) {
@@ -320,88 +254,6 @@ TEST_F(Stress, OwnersDieWhileTheirBlocksAreFreed) {
         if (Parcel* const left = slot.exchange(nullptr); left != nullptr) mpmm_free(left, left->size);
     EXPECT_EQ(wrong.load(), 0);
 }
-
-// A process with threads that forks is more than the thread sanitizer follows: it stops the child.
-#ifndef MPMM_TEST_TSAN
-/// The child of a process whose other threads were anywhere in the allocator: everything must work there too.
-[[noreturn]] void child_of_fork(const std::vector<Parcel*>& inherited) {
-    int wrong = 0;
-    for (Parcel* const parcel : inherited) {
-        wrong += !parcel->whole(parcel->size);
-        mpmm_free(parcel, parcel->size);
-    }
-    const auto work = [&] {
-        void* blocks[100];
-        for (std::size_t i = 0; i < 100; ++i) std::memset(blocks[i] = mpmm_malloc(i * i * 3 + 1), 1, i * i * 3 + 1);
-        for (void* const block : blocks) mpmm_free_unsized(block);
-    };
-    work();
-    std::thread one(work), two(work);
-    one.join();
-    two.join();
-    if (wrong != 0) ::_exit(10);
-    if (mpmm_verify_heap() != 0) ::_exit(11);
-    mpmm_trim(0);
-    ::_exit(mpmm_verify_heap() == 0 ? 0 : 12);
-}
-
-Parcel* new_parcel(std::mt19937_64& random) {
-    const std::size_t size = random_size(random);
-    auto* const parcel = ::new (mpmm_malloc(size)) Parcel{size, random()};
-    parcel->fill(sizeof(Parcel));
-    return parcel;
-}
-
-/// The child frees blocks of the thread that forks, and blocks that the other threads made earlier and still work beside. What those do
-/// during the fork itself it cannot know: the kernel copies page after page while they run.
-TEST_F(Stress, ForkWithLiveThreads) {
-    static std::array<std::atomic<Parcel*>, 64> table;
-    std::atomic<bool> over{false};
-    std::atomic<int> wrong{0}, ready{0};
-    std::vector<std::thread> running;
-    std::array<std::vector<Parcel*>, 3> foreign;
-    for (unsigned number = 0; number < foreign.size(); ++number)
-        running.emplace_back([&, number] {
-            std::mt19937_64 random(number);
-            for (int i = 0; i < 200; ++i) foreign[number].push_back(new_parcel(random));
-            ++ready;
-            while (!over.load()) {
-                Parcel* const parcel = new_parcel(random);
-                if (Parcel* const old = table[random() % table.size()].exchange(parcel, std::memory_order_acq_rel); old != nullptr) {
-                    wrong += !old->whole(old->size);
-                    mpmm_free(old, old->size);
-                }
-                if (random() % 2000 == 0) mpmm_purge();
-            }
-        });
-    while (ready.load() != static_cast<int>(foreign.size())) std::this_thread::yield();
-    std::mt19937_64 random(99);
-    int status = 0;
-    for (int repeat = 0; repeat < 300 / scale && status == 0; ++repeat) {
-        std::vector<Parcel*> own;
-        for (int i = 0; i < 100; ++i) own.push_back(new_parcel(random));
-        const pid_t child = ::fork();
-        if (child == 0) {
-            ::alarm(20);
-            for (const auto& parcels : foreign) own.insert(own.end(), parcels.begin(), parcels.end());
-            child_of_fork(own);
-        }
-        for (Parcel* const parcel : own) {
-            wrong += !parcel->whole(parcel->size);
-            mpmm_free(parcel, parcel->size);
-        }
-        EXPECT_EQ(::waitpid(child, &status, 0), child);
-        EXPECT_EQ(status, 0) << "wait status of child " << repeat;
-    }
-    over.store(true);
-    for (std::thread& thread : running) thread.join();
-    for (const auto& parcels : foreign)
-        for (Parcel* const parcel : parcels) mpmm_free(parcel, parcel->size);
-    for (auto& slot : table)
-        if (Parcel* const left = slot.exchange(nullptr); left != nullptr) mpmm_free(left, left->size);
-    EXPECT_EQ(wrong.load(), 0);
-}
-#endif
 
 }  // namespace
 }  // namespace mpmm::test
