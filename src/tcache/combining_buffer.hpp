@@ -47,12 +47,12 @@ class CombiningBuffer {
         entry.mask.store(mask, relaxed);
         return (bytes_ += block.size) < max_bytes ? Added::yes : Added::full;
     }
-    /// Makes the entry for `index` of `block` that word's: calls publish(entry) for what it holds.
+    /// Makes the entry for `index` of `block` that word's: calls publish(entry, class index) for what it holds.
     template <class Publish>
     void claim(Block& block, unsigned index, Publish publish) {
         const std::uintptr_t key = reinterpret_cast<std::uintptr_t>(&block) + index / 64;
         Entry& entry = entry_of(block.class_index, key);
-        if (entry.key != 0) publish(entry);
+        if (entry.key != 0) publish(entry, block.class_index);
         entry.key = key;
         entry.mask.store(0, relaxed);
         used_ = true;
@@ -60,9 +60,8 @@ class CombiningBuffer {
     /// Bins take from masks without counting: sums up what really waits. True when that is too much.
     bool recount() {
         bytes_ = 0;
-        for_each([&](Entry& entry) {
-            const auto blocks = count_ones(entry.mask.load(relaxed));
-            bytes_ += std::size_t{blocks} * entry.block().size;
+        for_each([&](Entry& entry, unsigned class_index) {
+            bytes_ += count_ones(entry.mask.load(relaxed)) * SizeClasses<typename C::Geometry>::size_of(class_index);
         });
         return bytes_ >= max_bytes / 2;
     }
@@ -73,12 +72,12 @@ class CombiningBuffer {
             if (entry.mask.load(relaxed) != 0) return &entry;
         return nullptr;
     }
-    /// Calls publish(entry) for every entry, and empties it.
+    /// Calls publish(entry, class index) for every entry, and empties it.
     template <class Publish>
     void flush(Publish publish) {
         if (!used_) return;
-        for_each([&](Entry& entry) {
-            publish(entry);
+        for_each([&](Entry& entry, unsigned class_index) {
+            publish(entry, class_index);
             entry.key = 0;
             entry.mask.store(0, relaxed);
         });
@@ -97,9 +96,9 @@ class CombiningBuffer {
     Entry& entry_of(unsigned class_index, std::uintptr_t key) { return table_[class_index][(key ^ key / sizeof(Block)) % ways]; }
     template <class Visit>
     void for_each(Visit visit) {
-        for (auto& entries : table_)
-            for (Entry& entry : entries)
-                if (entry.key != 0) visit(entry);
+        for (unsigned class_index = 0; class_index < classes; ++class_index)
+            for (Entry& entry : table_[class_index])
+                if (entry.key != 0) visit(entry, class_index);
     }
 
     Entry table_[classes][ways]{};

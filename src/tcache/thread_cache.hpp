@@ -89,6 +89,9 @@ class alignas(64) ThreadCache {
         const auto [index, exact] = block.reciprocal.divide(static_cast<std::size_t>(static_cast<const std::byte*>(address) - block.base));
         if (!exact || index >= block.blocks || block.size > CombiningBuffer<C>::max_block) [[unlikely]]
             return Freed::not_here;
+        // Free already, by the owner. For a block that the caller rightly frees the bit is clear and stays so.
+        if ((block.free_map[index / 64].load(relaxed) >> (index % 64) & 1) != 0) [[unlikely]]
+            return Freed::not_here;
         const auto added = combining_.add(block, index);
         if (added == CombiningBuffer<C>::Added::yes) [[likely]]
             return Freed::done;
@@ -184,11 +187,11 @@ class alignas(64) ThreadCache {
     void* take_stock(unsigned index);
     void free_remote(Block& block, unsigned index);
     void release_if_empty(Block& block);
-    void publish_entry(typename CombiningBuffer<C>::Entry& entry);
+    void publish_entry(typename CombiningBuffer<C>::Entry& entry, unsigned class_index);
     static void publish(Block& block, unsigned w, std::uint64_t mask);
     static void wake(Block& block, Owner owner);
     void publish_all() {
-        combining_.flush([this](auto& entry) { publish_entry(entry); });
+        combining_.flush([this](auto& entry, unsigned class_index) { publish_entry(entry, class_index); });
     }
 
     Bin<C>* direct_[direct_steps];

@@ -48,7 +48,12 @@ void* ThreadCache<C>::take_stock(unsigned index) {
     const unsigned w = entry->word();
     // What the owner has free as well was freed twice.
     const std::uint64_t mask = entry->mask.load(relaxed);
-    entry->mask.store(mask & ~block.report_twice(w, mask & block.free_word(w)), relaxed);
+    const bool gone = block.owner().state() == OwnerState::unused;
+    if (gone) publish_entry(*entry, index);
+    else block.report_twice(w, mask & block.free_word(w));
+    const std::uint64_t rest = gone ? 0 : mask & ~block.free_word(w);
+    entry->mask.store(rest, relaxed);
+    if (rest == 0) return nullptr;
     Bin<C>& bin = bins_[index];
     bin.aim(block, w, entry->mask);
     void* taken = nullptr;
@@ -198,7 +203,8 @@ void ThreadCache<C>::release_if_empty(Block& block) {
 
 template <class C>
 void ThreadCache<C>::free_remote(Block& block, unsigned index) {
-    if (!V::returned(block, index)) {
+    const std::uint64_t free_by_owner = block.free_word(index / 64) >> (index % 64) & 1;
+    if (free_by_owner != 0 || !V::returned(block, index)) {
         report::user_error(report::Kind::double_free, block.address(index));
         return;
     }
@@ -210,7 +216,7 @@ void ThreadCache<C>::free_remote(Block& block, unsigned index) {
     Added added = combining_.add(block, index);
     if (added == Added::other_word) {
         latest.forget();
-        combining_.claim(block, index, [this](auto& entry) { publish_entry(entry); });
+        combining_.claim(block, index, [this](auto& entry, unsigned class_index) { publish_entry(entry, class_index); });
         added = combining_.add(block, index);
     }
     if (added == Added::twice) report::user_error(report::Kind::double_free, block.address(index));
@@ -219,10 +225,20 @@ void ThreadCache<C>::free_remote(Block& block, unsigned index) {
 
 /// Publishes what an entry of the combining buffer holds; a bin that takes from it has to look elsewhere.
 template <class C>
-void ThreadCache<C>::publish_entry(typename CombiningBuffer<C>::Entry& entry) {
+void ThreadCache<C>::publish_entry(typename CombiningBuffer<C>::Entry& entry, unsigned class_index) {
+    if (Bin<C>& bin = bins_[class_index]; bin.word == &entry.mask) bin.detour();
+    const std::uint64_t mask = entry.mask.load(relaxed);
+    if (mask == 0) return;
     Block& block = entry.block();
-    if (Bin<C>& bin = bins_[block.class_index]; bin.word == &entry.mask) bin.detour();
-    if (const std::uint64_t mask = entry.mask.load(relaxed); mask != 0) publish(block, entry.word(), mask);
+    if (block.owner().state() != OwnerState::unused) [[likely]]
+        return publish(block, entry.word(), mask);
+    // The slot went back, so somebody freed all of its blocks, these too. An intrusive header may be gone with it.
+    const auto& shape = Shared<C>::shapes[class_index];
+    const std::uintptr_t slot = align_down(reinterpret_cast<std::uintptr_t>(&block), std::uintptr_t{1} << shape.slot_shift);
+    const auto* const base = shape.intrusive ? reinterpret_cast<const std::byte*>(slot) : block.base;
+    for_each_bit(mask, [&](unsigned bit) {
+        report::user_error(report::Kind::double_free, base + (entry.word() * 64 + bit) * std::size_t{shape.size});
+    });
 }
 
 template <class C>
