@@ -46,7 +46,7 @@ TYPED_TEST(DigitalTreeProperty, IsAMap) {
             const auto found = model.find(where);
             std::byte* const expected = found == model.end() ? Entries::none() : found->second;
             RC_ASSERT(tree.find(address(where)) == expected);
-            RC_ASSERT(tree.find(address(where) + G::chunk - 1) == expected);
+            RC_ASSERT(tree.find(reinterpret_cast<std::byte*>((where << G::chunk_shift) + G::chunk - 1)) == expected);
             for (const std::uintptr_t near : {(where + 1) % count, (where + count - 1) % count}) {
                 const auto other = model.find(near);
                 RC_ASSERT(tree.find(address(near)) == (other == model.end() ? Entries::none() : other->second));
