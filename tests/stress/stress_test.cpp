@@ -129,7 +129,8 @@ TEST_F(Stress, TenThousandThreadsComeAndGo) {
     }
     EXPECT_EQ(failed.load(), 0);
     EXPECT_LE(stats().thread_caches, 1u);
-    EXPECT_LE(stats().mapped_bytes, mapped + 8 * mib);
+    // Less than a page for each thread since: which thread takes over what is chance, and costs a few chunks of addresses.
+    EXPECT_LE(stats().mapped_bytes, mapped + 32 * mib);
     EXPECT_LE(resident(), in_memory + 16 * mib);
     for (const auto& [block, size] : left) mpmm_free(block, size);
 }
