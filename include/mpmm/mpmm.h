@@ -172,18 +172,18 @@ MPMM_API int mpmm_trim(size_t keep) MPMM_NOEXCEPT;
 /* ---- looking into the heap -------------------------------------------------------------------------------------------------- */
 
 typedef struct mpmm_stats {
-    size_t struct_size;     /**< set by the caller to sizeof(mpmm_stats) */
-    size_t used_bytes;      /**< in live blocks, rounded to their size classes */
-    size_t used_blocks;     /**< live blocks */
-    size_t free_bytes;      /**< in free blocks of block allocators */
-    size_t large_bytes;     /**< part of used_bytes: blocks above the large threshold */
-    size_t cached_bytes;    /**< free chunk runs in the large cache */
-    size_t mapped_bytes;    /**< obtained from the backend and not returned */
-    size_t peak_mapped;     /**< highest mapped_bytes so far */
-    size_t metadata_bytes;  /**< handed out by the persistent allocator */
-    size_t purged_bytes;    /**< returned to the system by purging, total */
-    size_t block_allocators;/**< block allocators in use */
-    size_t thread_caches;   /**< thread caches in use */
+    size_t struct_size;      /**< set by the caller to sizeof(mpmm_stats) */
+    size_t used_bytes;       /**< in live blocks, rounded to their size classes */
+    size_t used_blocks;      /**< live blocks */
+    size_t free_bytes;       /**< in free blocks of block allocators */
+    size_t large_bytes;      /**< part of used_bytes: blocks above the large threshold */
+    size_t cached_bytes;     /**< free chunk runs in the large cache */
+    size_t mapped_bytes;     /**< obtained from the backend and not returned */
+    size_t peak_mapped;      /**< highest mapped_bytes so far */
+    size_t metadata_bytes;   /**< handed out by the persistent allocator */
+    size_t purged_bytes;     /**< returned to the system by purging, total */
+    size_t block_allocators; /**< block allocators in use */
+    size_t thread_caches;    /**< thread caches in use */
 } mpmm_stats;
 
 /** Fills *stats up to its struct_size. Exact when no other thread allocates meanwhile. Returns 0, or EINVAL for a small struct_size. */

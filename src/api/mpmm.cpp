@@ -185,11 +185,11 @@ void mpmm_debugger_print_stats(int file_descriptor) noexcept {
     const struct {
         const char* name;
         size_t value;
-    } rows[] = {{"used_bytes", stats.used_bytes},         {"used_blocks", stats.used_blocks},
-                {"free_bytes", stats.free_bytes},         {"large_bytes", stats.large_bytes},
-                {"cached_bytes", stats.cached_bytes},     {"mapped_bytes", stats.mapped_bytes},
-                {"peak_mapped", stats.peak_mapped},       {"metadata_bytes", stats.metadata_bytes},
-                {"purged_bytes", stats.purged_bytes},     {"block_allocators", stats.block_allocators},
+    } rows[] = {{"used_bytes", stats.used_bytes},      {"used_blocks", stats.used_blocks},
+                {"free_bytes", stats.free_bytes},      {"large_bytes", stats.large_bytes},
+                {"cached_bytes", stats.cached_bytes},  {"mapped_bytes", stats.mapped_bytes},
+                {"peak_mapped", stats.peak_mapped},    {"metadata_bytes", stats.metadata_bytes},
+                {"purged_bytes", stats.purged_bytes},  {"block_allocators", stats.block_allocators},
                 {"thread_caches", stats.thread_caches}};
     for (const auto& row : rows) report::Line().text(row.name).text(" ").decimal(row.value).print(file_descriptor);
 }

@@ -9,7 +9,8 @@ namespace mpmm {
 void Backend::count(std::size_t added) {
     const std::size_t now = mapped_.fetch_add(added, relaxed) + added;
     // A plain maximum: another thread's higher value must not be overwritten.
-    for (std::size_t seen = peak_.load(relaxed); seen < now && !peak_.compare_exchange_weak(seen, now, relaxed, relaxed);) {}
+    for (std::size_t seen = peak_.load(relaxed); seen < now && !peak_.compare_exchange_weak(seen, now, relaxed, relaxed);) {
+    }
 }
 
 void* Backend::allocate(std::size_t size, std::size_t alignment) {

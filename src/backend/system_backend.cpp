@@ -20,7 +20,8 @@ void* map_and_trim(std::size_t size, std::size_t alignment) {
     const auto start = reinterpret_cast<std::uintptr_t>(memory);
     const std::uintptr_t aligned = align_up(start, alignment);
     if (aligned != start) os::unmap(memory, aligned - start);
-    if (const std::uintptr_t end = start + total; end != aligned + size) os::unmap(reinterpret_cast<void*>(aligned + size), end - aligned - size);
+    if (const std::uintptr_t end = start + total; end != aligned + size)
+        os::unmap(reinterpret_cast<void*>(aligned + size), end - aligned - size);
     return reinterpret_cast<void*>(aligned);
 }
 
@@ -47,8 +48,13 @@ int system_resize(void*, void* address, std::size_t old_size, std::size_t new_si
     return os::resize(address, old_size, new_size) ? 0 : -1;
 }
 
-constexpr mpmm_backend callbacks{sizeof(mpmm_backend), nullptr,      system_allocate, system_deallocate,
-                                 system_purge,         system_resize, MPMM_BACKEND_ZEROED | MPMM_BACKEND_PURGE_ZEROES};
+constexpr mpmm_backend callbacks{sizeof(mpmm_backend),
+                                 nullptr,
+                                 system_allocate,
+                                 system_deallocate,
+                                 system_purge,
+                                 system_resize,
+                                 MPMM_BACKEND_ZEROED | MPMM_BACKEND_PURGE_ZEROES};
 
 }  // namespace
 

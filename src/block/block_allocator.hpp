@@ -34,10 +34,10 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     // What every free reads, in one line with the owner word.
     std::byte* base = nullptr;
     Reciprocal reciprocal;
-    std::uint32_t size = 0;     ///< of a block
-    std::uint16_t blocks = 0;   ///< count
+    std::uint32_t size = 0;    ///< of a block
+    std::uint16_t blocks = 0;  ///< count
     std::uint8_t class_index = 0;
-    bool in_bin = false;              ///< a bin takes blocks from it
+    bool in_bin = false;                ///< a bin takes blocks from it
     Atomic<std::uint32_t> returned{0};  ///< owner's frees since it became full
     std::uint16_t reserved_first = 0, reserved_count = 0;
     BlockAllocator* previous = nullptr;

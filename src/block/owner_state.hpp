@@ -57,7 +57,9 @@ class Owner {
     }
     bool belongs_to(const void* cache) const { return (word_ & ~state_mask) == reinterpret_cast<std::uintptr_t>(cache); }
     /// Whether the tenant is a block allocator with blocks in use.
-    constexpr bool is_block_allocator() const { return word_ != 0 && (word_ & state_mask) <= static_cast<std::uintptr_t>(OwnerState::orphan); }
+    constexpr bool is_block_allocator() const {
+        return word_ != 0 && (word_ & state_mask) <= static_cast<std::uintptr_t>(OwnerState::orphan);
+    }
     constexpr std::uintptr_t word() const { return word_; }
     friend constexpr bool operator==(Owner, Owner) = default;
 

@@ -219,12 +219,13 @@ class SlotPool {
         const std::uint64_t free_dirty = chunk.free_bits[w] & chunk.dirty_bits[w];
         for_each_run(free_dirty & (now ? all_ones : chunk.aged_bits[w]), [&](unsigned first, unsigned count) {
             // Slots may be smaller than a page: only those whose pages all go are clean afterwards.
-            const std::size_t start = std::size_t{w * 64 + first} << chunk.slot_shift, end = start + (std::size_t{count} << chunk.slot_shift);
+            const std::size_t start = std::size_t{w * 64 + first} << chunk.slot_shift,
+                              end = start + (std::size_t{count} << chunk.slot_shift);
             const std::size_t from = align_up(start, G::page), to = align_down(end, G::page);
             if (from >= to || !backend.purge(chunk.extent.base + from, to - from)) return;
             purged += to - from;
-            chunk.dirty_bits[w] &= ~bit_range(static_cast<unsigned>((from >> chunk.slot_shift) % 64),
-                                              static_cast<unsigned>((to - from) >> chunk.slot_shift));
+            chunk.dirty_bits[w] &=
+                ~bit_range(static_cast<unsigned>((from >> chunk.slot_shift) % 64), static_cast<unsigned>((to - from) >> chunk.slot_shift));
         });
         chunk.aged_bits[w] = chunk.free_bits[w] & chunk.dirty_bits[w];
         return purged;

@@ -37,9 +37,7 @@ struct TenantEntries {
 
     static constexpr Entry none() { return ForeignTenant::storage[0].bytes + no_slots; }
     /// A whole chunk, or a run of them, with one tenant.
-    static Entry whole(const Tenant* tenant) {
-        return reinterpret_cast<Entry>(reinterpret_cast<std::uintptr_t>(tenant) | no_slots);
-    }
+    static Entry whole(const Tenant* tenant) { return reinterpret_cast<Entry>(reinterpret_cast<std::uintptr_t>(tenant) | no_slots); }
     /// A chunk of slots whose tenants begin at `first`, `tenant_size` apart.
     static Entry slots(const void* first, std::size_t tenant_size, const void* chunk, unsigned slot_shift) {
         const std::uintptr_t before = (reinterpret_cast<std::uintptr_t>(chunk) >> slot_shift) * tenant_size;

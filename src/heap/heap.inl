@@ -76,7 +76,8 @@ void* Heap<C>::malloc_slow(std::size_t size) {
     if (size <= Classes::max_size) {
         const unsigned index = Classes::of(size);
         if (size > Classes::direct_max)
-            if (void* block = nullptr; current()->bin(index).take(block, current()->latest)) return current()->beat() ? heartbeat(block) : block;
+            if (void* block = nullptr; current()->bin(index).take(block, current()->latest))
+                return current()->beat() ? heartbeat(block) : block;
         bool clean = false;
         return malloc_class(index, clean);
     }

@@ -11,9 +11,7 @@ namespace mpmm {
 inline constexpr std::uint64_t all_ones = ~std::uint64_t{0};
 
 /// `value` rounded up to a multiple of `alignment` (a power of two); wraps on overflow.
-constexpr std::uintptr_t align_up(std::uintptr_t value, std::uintptr_t alignment) {
-    return (value + alignment - 1) & ~(alignment - 1);
-}
+constexpr std::uintptr_t align_up(std::uintptr_t value, std::uintptr_t alignment) { return (value + alignment - 1) & ~(alignment - 1); }
 constexpr std::uintptr_t align_down(std::uintptr_t value, std::uintptr_t alignment) { return value & ~(alignment - 1); }
 constexpr bool is_aligned(std::uintptr_t value, std::uintptr_t alignment) { return (value & (alignment - 1)) == 0; }
 

@@ -151,17 +151,16 @@ class alignas(64) ThreadCache {
 
     Atomic<bool> alive{false};
     Atomic<Block*> recovered{nullptr};
-    Mutex recover_lock;  ///< held to take from `recovered`, and to walk it; not to push
+    Mutex recover_lock;                ///< held to take from `recovered`, and to walk it; not to push
     ThreadCache* next_free = nullptr;  ///< in the registry's pool
     ThreadCache* next_all = nullptr;   ///< in the registry's list of all
-    std::uint64_t last_purge = 0;  ///< when purge() was called by maintenance, in milliseconds
+    std::uint64_t last_purge = 0;      ///< when purge() was called by maintenance, in milliseconds
 
   private:
     static constexpr int max_interval = 4096;
 
     template <std::size_t... I>
-    constexpr ThreadCache(Shared<C>* shared, std::index_sequence<I...>)
-        : direct_{&bins_[Classes::of(I * 8)]...}, shared_(shared) {}
+    constexpr ThreadCache(Shared<C>* shared, std::index_sequence<I...>) : direct_{&bins_[Classes::of(I * 8)]...}, shared_(shared) {}
 
     /// In a slow path the lists may be half changed: what fork's child must know.
     struct Busy {

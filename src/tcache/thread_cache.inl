@@ -85,8 +85,7 @@ void* ThreadCache<C>::allocate_slow(unsigned index, bool may_grow) {
         }
         if (waiting_[index].head == nullptr) collect_recovered();
         Block* next = waiting_[index].pop_front();
-        if (next == nullptr && (next = shared_->orphans[index].pop()) != nullptr)
-            next->set_owner(Owner(this, next->usable_state()));
+        if (next == nullptr && (next = shared_->orphans[index].pop()) != nullptr) next->set_owner(Owner(this, next->usable_state()));
         if (next == nullptr) {
             if (!may_grow || (next = shared_->new_block_allocator(index)) == nullptr) return nullptr;
             next->set_owner(Owner(this, next->usable_state()));
@@ -137,7 +136,8 @@ std::size_t ThreadCache<C>::purge_recovered(bool now) {
     if (recovered.load(relaxed) == nullptr) return 0;
     const Guard guard(recover_lock);
     std::size_t purged = 0;
-    for (Block* block = recovered.load(acquire); block != nullptr; block = block->next_recovered) purged += block->purge(shared_->backend, now, true);
+    for (Block* block = recovered.load(acquire); block != nullptr; block = block->next_recovered)
+        purged += block->purge(shared_->backend, now, true);
     return purged;
 }
 

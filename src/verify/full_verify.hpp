@@ -84,7 +84,8 @@ struct FullVerify {
     /// The block allocator enters or leaves a list.
     template <class B>
     static void listed(B& block, bool enters) {
-        if (block.record.listed == enters) report::corruption("a block allocator is on one list at most", &block, block.record.listed, !enters);
+        if (block.record.listed == enters)
+            report::corruption("a block allocator is on one list at most", &block, block.record.listed, !enters);
         block.record.listed = enters;
     }
     /// The slot goes back: every block must be free.

@@ -10,11 +10,11 @@
 namespace mpmm::options {
 
 // key, default, lowest, highest, help
-#define MPMM_OPTION_TABLE(X)                                                                                   \
-    X(halt_on_error, 1, 0, 1, "stop the process at the first error; 0 reports and ignores the operation")      \
-    X(exitcode, 0, 0, 255, "exit status after an error; 0 calls abort()")                                      \
-    X(check_interval, 0, 0, UINT64_MAX, "verify build: slow-path operations between whole-heap checks; 0 none") \
-    X(purge_delay_ms, 1000, 0, 86400000, "milliseconds an unused page is kept before it goes back to the system") \
+#define MPMM_OPTION_TABLE(X)                                                                                        \
+    X(halt_on_error, 1, 0, 1, "stop the process at the first error; 0 reports and ignores the operation")           \
+    X(exitcode, 0, 0, 255, "exit status after an error; 0 calls abort()")                                           \
+    X(check_interval, 0, 0, UINT64_MAX, "verify build: slow-path operations between whole-heap checks; 0 none")     \
+    X(purge_delay_ms, 1000, 0, 86400000, "milliseconds an unused page is kept before it goes back to the system")   \
     X(purge, 1, 0, 1, "return unused pages to the system as time passes; 0 only at mpmm_purge() and malloc_trim()") \
     X(help, 0, 0, 1, "print this table at start-up")
 

@@ -32,13 +32,15 @@ inline std::vector<std::size_t> many_sizes() {
     std::vector<std::size_t> sizes;
     for (std::size_t size = 0; size <= 1100; ++size) sizes.push_back(size);
     for (std::size_t power = 2048; power <= 4 * chunk(); power *= 2)
-        for (const std::size_t size : {power - 1, power, power + 1, power + power / 8, power + power / 3, power + power / 2 + 1}) sizes.push_back(size);
+        for (const std::size_t size : {power - 1, power, power + 1, power + power / 8, power + power / 3, power + power / 2 + 1})
+            sizes.push_back(size);
     sizes.push_back(40 * chunk() + 17);
     return sizes;
 }
 
 /// Sizes that no allocator can serve.
-inline constexpr std::size_t impossible_sizes[] = {SIZE_MAX, SIZE_MAX - 15, SIZE_MAX - 4095, SIZE_MAX / 2 + 1, PTRDIFF_MAX, PTRDIFF_MAX - 4096};
+inline constexpr std::size_t impossible_sizes[] = {SIZE_MAX,         SIZE_MAX - 15, SIZE_MAX - 4095,
+                                                   SIZE_MAX / 2 + 1, PTRDIFF_MAX,   PTRDIFF_MAX - 4096};
 
 /// Every test starts with an empty heap, also when the binary runs them all in one process; it ends with a whole one, and nothing lost.
 class ApiTest : public ::testing::Test {

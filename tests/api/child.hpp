@@ -16,12 +16,12 @@
 namespace mpmm::test {
 
 /// Ends the child with status 99 and the failed condition on stderr. An assertion of the framework would be lost with the child.
-#define CHILD_CHECK(condition)                                                                    \
-    do {                                                                                          \
-        if (!(condition)) {                                                                       \
+#define CHILD_CHECK(condition)                                                                        \
+    do {                                                                                              \
+        if (!(condition)) {                                                                           \
             std::fprintf(stderr, "child: %s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
-            ::_exit(99);                                                                          \
-        }                                                                                         \
+            ::_exit(99);                                                                              \
+        }                                                                                             \
     } while (false)
 
 [[noreturn]] inline void child_done() { ::_exit(0); }
@@ -32,7 +32,8 @@ inline constexpr std::size_t arena_size = std::size_t{512} << 20;
 inline char* arena_memory() {
     static char* const memory = [] {
         constexpr std::size_t alignment = std::size_t{64} << 20;
-        void* const raw = ::mmap(nullptr, arena_size + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* const raw =
+            ::mmap(nullptr, arena_size + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         CHILD_CHECK(raw != MAP_FAILED);
         return reinterpret_cast<char*>((reinterpret_cast<std::uintptr_t>(raw) + alignment - 1) / alignment * alignment);
     }();

@@ -173,8 +173,9 @@ TEST_F(Inspect, AddressesAreDescribed) {
             EXPECT_EQ(freed.offset, 3u);
         }
     }
-    for (const std::uintptr_t address : {std::uintptr_t{0}, std::uintptr_t{1}, reinterpret_cast<std::uintptr_t>(&global), std::uintptr_t{1} << 47,
-                                         (std::uintptr_t{1} << 48) - 1, std::uintptr_t{1} << 48, std::uintptr_t{1} << 63, UINTPTR_MAX}) {
+    for (const std::uintptr_t address :
+         {std::uintptr_t{0}, std::uintptr_t{1}, reinterpret_cast<std::uintptr_t>(&global), std::uintptr_t{1} << 47,
+          (std::uintptr_t{1} << 48) - 1, std::uintptr_t{1} << 48, std::uintptr_t{1} << 63, UINTPTR_MAX}) {
         const mpmm_address_info info = mpmm_debugger_find(reinterpret_cast<void*>(address));
         EXPECT_EQ(info.kind, MPMM_ADDRESS_FOREIGN) << address;
         EXPECT_EQ(info.block, nullptr);

@@ -14,8 +14,8 @@ using ::testing::ExitedWithCode;
 using ::testing::HasSubstr;
 using ::testing::KilledBySignal;
 
-constexpr const char* double_free_line = verify_build ? "^==[0-9]+==ERROR: mpmm: double-free on address 0x[0-9a-f]+\n$"
-                                                      : "^ERROR: mpmm: double-free on address 0x[0-9a-f]+\n$";
+constexpr const char* double_free_line =
+    verify_build ? "^==[0-9]+==ERROR: mpmm: double-free on address 0x[0-9a-f]+\n$" : "^ERROR: mpmm: double-free on address 0x[0-9a-f]+\n$";
 
 void free_twice() {
     void* const block = mpmm_malloc(100);
@@ -127,8 +127,8 @@ TEST(Options, HelpListsEveryKeyWithItsDefault) {
             child_done();
         },
         ExitedWithCode(0),
-        AllOf(HasSubstr("halt_on_error=1  "), HasSubstr("exitcode=0  "), HasSubstr("check_interval=0  "), HasSubstr("purge_delay_ms=1000  "),
-              HasSubstr("purge=1  "), HasSubstr("help=0  ")));
+        AllOf(HasSubstr("halt_on_error=1  "), HasSubstr("exitcode=0  "), HasSubstr("check_interval=0  "),
+              HasSubstr("purge_delay_ms=1000  "), HasSubstr("purge=1  "), HasSubstr("help=0  ")));
 }
 
 TEST(Options, InitTakesNothingAndChecksTheRest) {

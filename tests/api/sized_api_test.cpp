@@ -68,7 +68,8 @@ TEST_F(SizedApi, ZeroedBlocksAreZeroWhateverWasThere) {
                 std::memset(dirty, 0xff, mpmm_usable_size(dirty));
                 mpmm_free(dirty, size);
                 if (purge) mpmm_purge();
-                for (auto* const zeroed : {static_cast<unsigned char*>(mpmm_zalloc(size)), static_cast<unsigned char*>(mpmm_aligned_zalloc(64, size))}) {
+                for (auto* const zeroed :
+                     {static_cast<unsigned char*>(mpmm_zalloc(size)), static_cast<unsigned char*>(mpmm_aligned_zalloc(64, size))}) {
                     ASSERT_NE(zeroed, nullptr);
                     ASSERT_TRUE(std::all_of(zeroed, zeroed + size, [](unsigned char byte) { return byte == 0; })) << size << ' ' << purge;
                     std::memset(zeroed, 0xff, size);
@@ -80,7 +81,8 @@ TEST_F(SizedApi, ZeroedBlocksAreZeroWhateverWasThere) {
 TEST_F(SizedApi, EveryAlignmentIsKept) {
     for (std::size_t alignment = 1; alignment <= 32 * chunk(); alignment *= 2)
         for (const std::size_t size : {0ul, 1ul, 17ul, 100ul, 4097ul, 70000ul, chunk() + 1}) {
-            void* const blocks[] = {mpmm_aligned_alloc(alignment, size), mpmm_aligned_alloc(alignment, size), mpmm_aligned_zalloc(alignment, size)};
+            void* const blocks[] = {mpmm_aligned_alloc(alignment, size), mpmm_aligned_alloc(alignment, size),
+                                    mpmm_aligned_zalloc(alignment, size)};
             for (void* const block : blocks) {
                 ASSERT_NE(block, nullptr) << alignment << ' ' << size;
                 EXPECT_TRUE(is_aligned(block, alignment)) << alignment << ' ' << size;
@@ -101,8 +103,25 @@ TEST_F(SizedApi, AlignmentBeyondAChunkCostsNoMoreThanTheSize) {
 }
 
 TEST_F(SizedApi, ReallocKeepsContentsAcrossEveryBorder) {
-    const std::vector<std::size_t> sizes{1,    7,     8,      9,       100,     1000,        1024,         1025,         4096, 5000,
-                                         40000, 32768, 200000, 1048576, 1048577, 2 * chunk(), 5 * chunk() + 1, 40 * chunk(), 70 * chunk()};
+    const std::vector<std::size_t> sizes{1,
+                                         7,
+                                         8,
+                                         9,
+                                         100,
+                                         1000,
+                                         1024,
+                                         1025,
+                                         4096,
+                                         5000,
+                                         40000,
+                                         32768,
+                                         200000,
+                                         1048576,
+                                         1048577,
+                                         2 * chunk(),
+                                         5 * chunk() + 1,
+                                         40 * chunk(),
+                                         70 * chunk()};
     const auto pattern = [](std::size_t i) { return static_cast<unsigned char>(i * 31 + i / 251); };
     for (const std::size_t from : sizes)
         for (const std::size_t to : sizes) {

@@ -29,7 +29,7 @@ struct Table {
     }
 };
 
-} // namespace
+}  // namespace
 
 int main(int argc, char** argv) {
     const double scale = workload::scale_of(argc, argv);

@@ -17,9 +17,7 @@
 
 namespace {
 
-double seconds(const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
-}
+double seconds(const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6; }
 
 /// Runs the program once and adds its time to *cpu; returns its exit code, or 128 + the signal that ended it.
 int run(const char* preload, char** command, double* cpu, long* peak) {
@@ -51,7 +49,7 @@ int run(const char* preload, char** command, double* cpu, long* peak) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-} // namespace
+}  // namespace
 
 int main(int argc, char** argv) {
     if (argc < 5) {
@@ -62,8 +60,7 @@ int main(int argc, char** argv) {
     double cpu = 0;
     long peak = 0;
     int code = 0;
-    for (long left = std::strtol(argv[3], nullptr, 10); left > 0 && code == 0; --left)
-        code = run(argv[2], argv + 4, &cpu, &peak);
+    for (long left = std::strtol(argv[3], nullptr, 10); left > 0 && code == 0; --left) code = run(argv[2], argv + 4, &cpu, &peak);
     const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - start;
 
     std::FILE* report = std::fopen(argv[1], "w");

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::size_t longest_batch = 1024;
 
-} // namespace
+}  // namespace
 
 int main(int argc, char** argv) {
     if (argc < 4) workload::fail("usage: bench_pair COUNT SIZE BATCH [empty]");

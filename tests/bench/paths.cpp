@@ -17,9 +17,7 @@ namespace {
 constexpr std::size_t batch_size = 256;
 using Batch = std::array<void*, batch_size>;
 
-std::size_t size_of(const benchmark::State& state) {
-    return static_cast<std::size_t>(state.range(0));
-}
+std::size_t size_of(const benchmark::State& state) { return static_cast<std::size_t>(state.range(0)); }
 
 /// malloc and sized free of one block, a few others of that size being live.
 void pair(benchmark::State& state) {
@@ -73,7 +71,7 @@ void batch_calls(benchmark::State& state) {
 void free_remote(benchmark::State& state) {
     const std::size_t size = size_of(state);
     Batch blocks{};
-    std::atomic<int> turn{0}; // 0: the owner allocates, 1: this thread frees, 2: the owner ends
+    std::atomic<int> turn{0};  // 0: the owner allocates, 1: this thread frees, 2: the owner ends
     std::thread owner([&] {
         for (;;) {
             for (void*& block : blocks) block = mpmm_malloc(size);
@@ -146,13 +144,9 @@ void realloc_in_place(benchmark::State& state) {
     mpmm_free(block, held);
 }
 
-void sizes(benchmark::internal::Benchmark* bench) {
-    bench->RangeMultiplier(4)->Range(16, 1 << 20);
-}
+void sizes(benchmark::internal::Benchmark* bench) { bench->RangeMultiplier(4)->Range(16, 1 << 20); }
 
-void small_sizes(benchmark::internal::Benchmark* bench) {
-    bench->RangeMultiplier(4)->Range(16, 1 << 14);
-}
+void small_sizes(benchmark::internal::Benchmark* bench) { bench->RangeMultiplier(4)->Range(16, 1 << 14); }
 
 BENCHMARK(pair)->Apply(sizes);
 BENCHMARK(pair)->Name("pair_two_threads")->Arg(64)->Threads(2);
@@ -165,6 +159,6 @@ BENCHMARK(aligned)->Apply(sizes);
 BENCHMARK(realloc_grow)->Apply(sizes);
 BENCHMARK(realloc_in_place)->Apply(sizes);
 
-} // namespace
+}  // namespace
 
 BENCHMARK_MAIN();

@@ -50,7 +50,7 @@ std::uint64_t consume(Ring& ring, std::size_t batches) {
     return checksum;
 }
 
-} // namespace
+}  // namespace
 
 int main(int argc, char** argv) {
     const std::size_t batches = workload::scaled(workload::scale_of(argc, argv), 30'000);

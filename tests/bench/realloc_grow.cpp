@@ -16,7 +16,7 @@ void grow(workload::Block& block, std::size_t size, std::uint64_t stamp) {
     block = {data, size};
 }
 
-} // namespace
+}  // namespace
 
 int main(int argc, char** argv) {
     const double scale = workload::scale_of(argc, argv);

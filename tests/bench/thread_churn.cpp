@@ -24,7 +24,7 @@ struct Worker {
     }
 };
 
-} // namespace
+}  // namespace
 
 int main(int argc, char** argv) {
     const std::size_t rounds = workload::scaled(workload::scale_of(argc, argv), 6000);

@@ -21,9 +21,7 @@ Node* build(unsigned depth, std::uint64_t value) {
     return node;
 }
 
-std::uint64_t sum(const Node* node) {
-    return node == nullptr ? 0 : node->value + 3 * sum(node->left) + 5 * sum(node->right);
-}
+std::uint64_t sum(const Node* node) { return node == nullptr ? 0 : node->value + 3 * sum(node->left) + 5 * sum(node->right); }
 
 void destroy(Node* node) {
     if (node == nullptr) return;
@@ -32,7 +30,7 @@ void destroy(Node* node) {
     delete node;
 }
 
-} // namespace
+}  // namespace
 
 int main(int argc, char** argv) {
     const std::size_t rounds = workload::scaled(workload::scale_of(argc, argv), 12);

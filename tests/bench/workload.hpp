@@ -26,7 +26,7 @@ namespace workload {
 
 /// A small, fast generator of 64-bit numbers; the same seed gives the same sequence everywhere.
 class Random {
-public:
+  public:
     explicit Random(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15u + 0x632be59bd9b4e019u) {}
 
     std::uint64_t next() {
@@ -43,14 +43,12 @@ public:
     /// A number in [low, high].
     std::size_t between(std::size_t low, std::size_t high) { return low + below(high - low + 1); }
 
-private:
+  private:
     std::uint64_t state_;
 };
 
 /// Keeps the compiler from proving that the memory is unused, and from removing a malloc/free pair.
-inline void escape(void* pointer) {
-    asm volatile("" : : "g"(pointer) : "memory");
-}
+inline void escape(void* pointer) { asm volatile("" : : "g"(pointer) : "memory"); }
 
 /// One allocated block that knows its size; its first and last byte are written, and read again when it is released.
 struct Block {
@@ -101,8 +99,9 @@ inline std::size_t resident_bytes() {
 }
 
 /// A queue with a bounded number of items between threads.
-template <typename Item> class Channel {
-public:
+template <typename Item>
+class Channel {
+  public:
     explicit Channel(std::size_t capacity) : capacity_(capacity) {}
 
     void push(Item item) {
@@ -121,7 +120,7 @@ public:
         return item;
     }
 
-private:
+  private:
     std::mutex mutex_;
     std::condition_variable not_full_;
     std::condition_variable not_empty_;
@@ -159,13 +158,11 @@ inline std::uint64_t light_traffic(double scale, std::uint64_t seed) {
     return checksum;
 }
 
-inline void print_metric(const char* name, double value) {
-    std::printf("metric %s %.4f\n", name, value);
-}
+inline void print_metric(const char* name, double value) { std::printf("metric %s %.4f\n", name, value); }
 
 inline int finish(std::uint64_t checksum) {
     std::printf("checksum %016llx\n", static_cast<unsigned long long>(checksum));
     return EXIT_SUCCESS;
 }
 
-} // namespace workload
+}  // namespace workload

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t thread_count = 4;
 constexpr std::size_t batch_size = 128;
-constexpr std::size_t lead = 16; // batches a thread passes on before it takes its first
+constexpr std::size_t lead = 16;  // batches a thread passes on before it takes its first
 
 struct Batch {
     std::array<workload::Block, batch_size> blocks;
@@ -38,7 +38,7 @@ std::uint64_t work(std::size_t index, std::size_t batches, Mailbox& own, Mailbox
     return checksum;
 }
 
-} // namespace
+}  // namespace
 
 int main(int argc, char** argv) {
     const std::size_t batches = workload::scaled(workload::scale_of(argc, argv), 20'000);

@@ -123,7 +123,8 @@ TYPED_TEST(BlockAllocatorTest, UnusedUnitsAreThoseWithoutUsedBlocks) {
             const unsigned units = total < G::page ? 0 : static_cast<unsigned>((total + unit - 1) / unit);
             for (unsigned u = 0; u < 64; ++u) {
                 bool free = u < units;
-                for (unsigned i = static_cast<unsigned>(u * unit / block.size); free && i < block.blocks && i * std::size_t{block.size} < (u + 1) * unit; ++i)
+                for (unsigned i = static_cast<unsigned>(u * unit / block.size);
+                     free && i < block.blocks && i * std::size_t{block.size} < (u + 1) * unit; ++i)
                     free = !used.contains(i);
                 ASSERT_EQ((unused >> u & 1) != 0, free) << block.size << " unit " << u;
             }

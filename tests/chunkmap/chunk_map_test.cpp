@@ -26,8 +26,9 @@ TYPED_TEST_SUITE(ChunkMapTest, test::Configs);
 
 TYPED_TEST(ChunkMapTest, OddAddressesAreNotOurs) {
     using Entries = TenantEntries<typename TypeParam::Geometry>;
-    for (const std::uintptr_t address : {std::uintptr_t{0}, std::uintptr_t{1}, ~std::uintptr_t{0}, std::uintptr_t{1} << 47, std::uintptr_t{1} << 48,
-                                         std::uintptr_t{1} << 63, (std::uintptr_t{1} << 48) - 1, std::uintptr_t{0xffff800000000000}})
+    for (const std::uintptr_t address :
+         {std::uintptr_t{0}, std::uintptr_t{1}, ~std::uintptr_t{0}, std::uintptr_t{1} << 47, std::uintptr_t{1} << 48,
+          std::uintptr_t{1} << 63, (std::uintptr_t{1} << 48) - 1, std::uintptr_t{0xffff800000000000}})
         EXPECT_EQ(this->tree.find(reinterpret_cast<void*>(address)), Entries::none()) << std::hex << address;
 }
 

@@ -59,7 +59,8 @@ TYPED_TEST(HeapTest, RandomOperationsKeepContents) {
         ASSERT_NE(memory, nullptr);
         auto* const block = static_cast<unsigned char*>(memory);
         if (size >= 16) ASSERT_EQ(reinterpret_cast<std::uintptr_t>(block) % 16, 0u);
-        if (!resized && std::has_single_bit(size) && size <= TestFixture::G::page) ASSERT_EQ(reinterpret_cast<std::uintptr_t>(block) % size, 0u);
+        if (!resized && std::has_single_bit(size) && size <= TestFixture::G::page)
+            ASSERT_EQ(reinterpret_cast<std::uintptr_t>(block) % size, 0u);
         ASSERT_GE(H::usable_size(block), size);
         const auto after = live.lower_bound(block);
         if (after != live.end()) ASSERT_LE(block + size, after->first);
@@ -142,7 +143,9 @@ TYPED_TEST(HeapTest, ThreadsPassBlocksOn) {
                 Block* const old = table[random() % slots].exchange(block, std::memory_order_acq_rel);
                 if (old == nullptr) continue;
                 const auto* const bytes = reinterpret_cast<const unsigned char*>(old + 1);
-                if (old->value != old->size * 31 || bytes[0] != (old->size & 0xff) || bytes[old->size - sizeof(Block) - 1] != (old->size & 0xff)) ++wrong;
+                if (old->value != old->size * 31 || bytes[0] != (old->size & 0xff) ||
+                    bytes[old->size - sizeof(Block) - 1] != (old->size & 0xff))
+                    ++wrong;
                 H::free(old);
             }
         });

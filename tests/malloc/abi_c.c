@@ -23,16 +23,16 @@ void free_aligned_sized(void*, size_t, size_t) __attribute__((weak));
 void cfree(void*) __attribute__((weak));
 
 /* Not constants for the compiler, which would warn of them. */
-static volatile size_t size_max = SIZE_MAX, beyond = (size_t)PTRDIFF_MAX + 1, ptrdiff_max = PTRDIFF_MAX, two_to_33 = (size_t)1 << 33, two_to_62 = (size_t)1 << 62,
-                       twenty_four = 24, zero = 0;
+static volatile size_t size_max = SIZE_MAX, beyond = (size_t)PTRDIFF_MAX + 1, ptrdiff_max = PTRDIFF_MAX, two_to_33 = (size_t)1 << 33,
+                       two_to_62 = (size_t)1 << 62, twenty_four = 24, zero = 0;
 /* A failed reallocation leaves the block, which compilers warn of all the same. */
 static void* (*volatile resize)(void*, size_t) = realloc;
 static void* (*volatile resize_array)(void*, size_t, size_t) = reallocarray;
 
 static void check_where_it_comes_from(const char* library) {
-    static const char* const names[] = {"malloc", "free", "calloc", "realloc", "reallocarray", "memalign", "aligned_alloc", "posix_memalign",
-                                        "valloc", "pvalloc", "malloc_usable_size", "malloc_trim", "mallinfo", "mallinfo2", "mallopt",
-                                        "malloc_stats", "malloc_info"};
+    static const char* const names[] = {"malloc",        "free",           "calloc",  "realloc",      "reallocarray",       "memalign",
+                                        "aligned_alloc", "posix_memalign", "valloc",  "pvalloc",      "malloc_usable_size", "malloc_trim",
+                                        "mallinfo",      "mallinfo2",      "mallopt", "malloc_stats", "malloc_info"};
     size_t i = 0;
     for (i = 0; i < sizeof names / sizeof names[0]; ++i) {
         Dl_info info;

@@ -12,12 +12,12 @@ extern "C" {
 
 extern int failed_checks;
 
-#define CHECK(condition)                                                              \
-    do {                                                                              \
-        if (!(condition)) {                                                           \
-            ++failed_checks;                                                          \
-            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);   \
-        }                                                                             \
+#define CHECK(condition)                                                            \
+    do {                                                                            \
+        if (!(condition)) {                                                         \
+            ++failed_checks;                                                        \
+            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
+        }                                                                           \
     } while (0)
 
 /* Keeps the compiler from pairing a malloc with its free and removing both. */

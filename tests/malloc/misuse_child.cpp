@@ -73,7 +73,8 @@ class Worker {
 
 /// An address of the allocator's near `block` that belongs to no block, in steps; a case that finds none cannot be tested.
 void* unused_near(void* block, std::ptrdiff_t step, std::size_t range) {
-    for (std::ptrdiff_t distance = step; distance < static_cast<std::ptrdiff_t>(range) && -distance < static_cast<std::ptrdiff_t>(range); distance += step)
+    for (std::ptrdiff_t distance = step; distance < static_cast<std::ptrdiff_t>(range) && -distance < static_cast<std::ptrdiff_t>(range);
+         distance += step)
         if (API(mpmm_debugger_find)(bytes(block) + distance).kind == MPMM_ADDRESS_UNUSED) return bytes(block) + distance;
     std::fputs("no such address\n", stderr);
     std::_Exit(97);

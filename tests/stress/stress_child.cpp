@@ -48,7 +48,8 @@ bool use_memory(unsigned seed) {
     for (unsigned i = 0; i < 100; ++i) map[std::to_string(seed * i % 37)].emplace_back(i * 7 % 900, static_cast<char>('a' + i % 26));
     std::size_t sum = 0;
     for (const auto& [key, strings] : map)
-        for (const std::string& string : strings) sum += static_cast<std::size_t>(std::count(string.begin(), string.end(), string.empty() ? 0 : string[0]));
+        for (const std::string& string : strings)
+            sum += static_cast<std::size_t>(std::count(string.begin(), string.end(), string.empty() ? 0 : string[0]));
     std::size_t expected = 0;
     for (unsigned i = 0; i < 100; ++i) expected += i * 7 % 900;
     return sum == expected;

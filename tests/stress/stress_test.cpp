@@ -81,7 +81,8 @@ TEST_F(Stress, LargeNeighboursAreFreedTogether) {
         for (int i = 0; i < 40000 / scale; ++i) {
             Held& slot = held[random() % held.size()];
             if (slot.block != nullptr) {
-                for (const std::size_t at : {std::size_t{0}, slot.words / 2, slot.words - 1}) wrong += slot.block[at] != number + slot.words;
+                for (const std::size_t at : {std::size_t{0}, slot.words / 2, slot.words - 1})
+                    wrong += slot.block[at] != number + slot.words;
                 mpmm_free(slot.block, slot.words * 8);
             }
             slot.words = (random() % 4 + 1) * mpmm_backend_chunk_size() / 8;

@@ -105,7 +105,8 @@ Outcome run(const std::vector<std::string>& command, const std::map<std::string,
     ::close(err.write);
     Outcome outcome;
     collect(out.read, err.read, outcome);
-    while (::waitpid(child, &outcome.status, 0) < 0 && errno == EINTR) {}
+    while (::waitpid(child, &outcome.status, 0) < 0 && errno == EINTR) {
+    }
     return outcome;
 }
 

@@ -290,7 +290,8 @@ TYPED_TEST(ThreadCacheTest, EveryClassGivesAndTakes) {
     this->a.purge(true);
     this->b.purge(true);
     unsigned left = 0;
-    this->shared.for_each_block_allocator([&](auto& block) { left += block.blocks - block.reserved_count - block.free_blocks() - block.remote_blocks(); });
+    this->shared.for_each_block_allocator(
+        [&](auto& block) { left += block.blocks - block.reserved_count - block.free_blocks() - block.remote_blocks(); });
     EXPECT_EQ(left, 0u) << "blocks are lost";
 }
 
