@@ -73,7 +73,7 @@ struct alignas(256) Wide {
 TEST_F(CxxApi, OwnersFree) {
     const auto wide = mpmm::make_unique<Wide>(false);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(wide.get()) % 256, 0u);
-    EXPECT_THROW(mpmm::make_unique<Wide>(true), std::runtime_error);
+    EXPECT_THROW((void)mpmm::make_unique<Wide>(true), std::runtime_error);
 
     mpmm::block block(100);
     std::memset(block.data(), 7, 100);
