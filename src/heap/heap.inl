@@ -334,6 +334,7 @@ void Heap<C>::after_fork_child() {
     late_lock_.reset_after_fork();
     Cache* const own = current();
     registry_.after_fork(own, late_cache_);
+    shared.for_each_block_allocator([](Block& block) { C::Verify::after_fork(block); });
 }
 
 }  // namespace mpmm

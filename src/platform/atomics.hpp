@@ -16,9 +16,6 @@ inline constexpr auto release = std::memory_order_release;
 inline constexpr auto acq_rel = std::memory_order_acq_rel;
 inline constexpr auto seq_cst = std::memory_order_seq_cst;
 
-/// Keeps the compiler from moving memory accesses across it.
-inline void signal_fence() { std::atomic_signal_fence(std::memory_order_seq_cst); }
-
 /// Tells the processor that this thread spins.
 inline void cpu_relax() {
 #if defined(__x86_64__) || defined(__i386__)

@@ -51,16 +51,12 @@ class CacheRegistry {
         visit(lock_);
         for (Cache* cache = all_; cache != nullptr; cache = cache->next_all) visit(cache->recover_lock);
     }
-    /// In fork's child: only `own` has a thread here, and `late` needs none.
+    /// In fork's child: only `own` has a thread here, and `late` needs none. The caches of other threads are never used again.
     void after_fork(Cache* own, Cache* late) {
         for (Cache* cache = all_; cache != nullptr; cache = cache->next_all) {
-            if (cache == own || cache == late || !cache->alive.load(relaxed)) continue;
-            const bool reusable = cache->reusable_after_fork();
-            cache->abandon_after_fork();
-            --in_use_;
-            if (!reusable) continue;
-            cache->next_free = free_;
-            free_ = cache;
+            const bool stays = cache == own || cache == late;
+            if (!stays && cache->alive.load(relaxed)) --in_use_;
+            cache->after_fork(stays);
         }
     }
     std::size_t in_use() {

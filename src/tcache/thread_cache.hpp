@@ -130,10 +130,13 @@ class alignas(64) ThreadCache {
     std::size_t purge_recovered(bool now);
     /// Puts what other threads recovered for a cache without a thread among the orphans. Any thread.
     void rescue();
-    /// After fork, in the child, for the cache of a thread that is not here: gives it up unless it was caught in a slow path.
-    void abandon_after_fork();
-
-    bool reusable_after_fork() const { return busy_.load(relaxed) == 0; }
+    /// In fork's child, for every cache. The kernel copied the pages one by one while other threads ran, so what they were changing without a
+    /// lock may be half new and half old: the list that they push on, and everything that a thread which is not here had in its cache. It is
+    /// left alone from now on; what wakes later is rescued.
+    void after_fork(bool has_thread) {
+        recovered.store(nullptr, relaxed);
+        if (!has_thread) alive.store(false, relaxed);
+    }
 
     /// Counts an allocation; true when it is time to look at the clock. Without this a program that only reuses warm blocks would never
     /// come by a slow path, and never give memory back.
@@ -162,21 +165,6 @@ class alignas(64) ThreadCache {
     template <std::size_t... I>
     constexpr ThreadCache(Shared<C>* shared, std::index_sequence<I...>) : direct_{&bins_[Classes::of(I * 8)]...}, shared_(shared) {}
 
-    /// In a slow path the lists may be half changed: what fork's child must know.
-    struct Busy {
-        ThreadCache& cache;
-        explicit Busy(ThreadCache& c) : cache(c) { change(1); }
-        ~Busy() { change(-1); }
-
-      private:
-        /// The child sees what this thread had done when it was caught: only the compiler could mix up the order.
-        void change(int by) {
-            signal_fence();
-            cache.busy_.store(cache.busy_.load(relaxed) + by, relaxed);
-            signal_fence();
-        }
-    };
-
     void* take_from(Block* block, unsigned index);
     void* take_checked(Block* block);
     bool retire(Block* block);
@@ -197,7 +185,6 @@ class alignas(64) ThreadCache {
     int beats_ = 64;
     int interval_ = 64;
     std::uint64_t last_look_ = 0;
-    Atomic<int> busy_{0};
     bool last_was_clean_ = false;
     Shared<C>* shared_ = nullptr;
     Bin<C> bins_[Classes::count]{};

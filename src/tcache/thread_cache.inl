@@ -64,7 +64,6 @@ void* ThreadCache<C>::take_stock(unsigned index) {
 
 template <class C>
 void* ThreadCache<C>::allocate_slow(unsigned index, bool may_grow) {
-    const Busy busy(*this);
     last_was_clean_ = false;
     latest.forget();
     Bin<C>& bin = bins_[index];
@@ -155,7 +154,6 @@ void ThreadCache<C>::collect_recovered() {
 
 template <class C>
 void ThreadCache<C>::free_slow(Block& block, const void* address) {
-    const Busy busy(*this);
     const auto [index, exact] = block.find(address);
     if (!exact) {
         report::user_error(report::Kind::invalid_free, address);
@@ -179,7 +177,6 @@ void ThreadCache<C>::free_slow(Block& block, const void* address) {
 
 template <class C>
 void ThreadCache<C>::wake_own(Block& block) {
-    const Busy busy(*this);
     // Another thread may have queued it this moment; then it is on its way through the recovered list.
     if (block.change_owner(Owner(this, OwnerState::full), Owner(this, block.usable_state()))) {
         activate(&block);
@@ -196,7 +193,6 @@ void ThreadCache<C>::word_became_full(Block* block) {
 template <class C>
 void ThreadCache<C>::release_if_empty(Block& block) {
     if (block.in_bin || !block.all_free()) return;
-    const Busy busy(*this);
     waiting_[block.class_index].remove(&block);
     shared_->release(block);
 }
@@ -279,7 +275,6 @@ void ThreadCache<C>::rescue() {
 
 template <class C>
 void ThreadCache<C>::flush() {
-    const Busy busy(*this);
     latest.forget();
     publish_all();
     collect_recovered();
@@ -287,7 +282,6 @@ void ThreadCache<C>::flush() {
 
 template <class C>
 std::size_t ThreadCache<C>::purge(bool now) {
-    const Busy busy(*this);
     latest.forget();
     publish_all();
     collect_recovered();
@@ -320,7 +314,6 @@ std::size_t ThreadCache<C>::purge(bool now) {
 
 template <class C>
 void ThreadCache<C>::retire_cache() {
-    const Busy busy(*this);
     latest.forget();
     publish_all();
     for (unsigned index = 0; index < Classes::count; ++index) {
@@ -333,17 +326,6 @@ void ThreadCache<C>::retire_cache() {
     }
     alive.store(false, seq_cst);
     rescue();
-}
-
-template <class C>
-void ThreadCache<C>::abandon_after_fork() {
-    if (!alive.load(relaxed)) return;
-    if (reusable_after_fork()) {
-        retire_cache();
-        return;
-    }
-    // Its lists cannot be trusted; what is on them is lost to this process. What wakes from now on is rescued.
-    alive.store(false, seq_cst);
 }
 
 }  // namespace mpmm

@@ -96,6 +96,14 @@ struct FullVerify {
             expect("nobody holds a block of a slot that goes back", block, block.record.live[w].load(relaxed), 0);
         }
     }
+    /// In fork's child a record may be older than the maps, which other threads changed while the kernel copied pages: the maps are right.
+    template <class B>
+    static void after_fork(B& block) {
+        for (unsigned w = 0; w < B::words; ++w) {
+            const std::uint64_t free = (block.free_map[w].load(relaxed) & block.block_mask(w)) | block.remote_map[w].load(relaxed);
+            block.record.live[w].fetch_and(~free, relaxed);
+        }
+    }
     /// Runs the whole-heap check every check_interval slow paths.
     template <class Heap>
     static void slow_path() {

@@ -36,6 +36,8 @@ struct NoVerify {
     static void listed(B&, bool) {}
     template <class B>
     static void given_back(B&) {}
+    template <class B>
+    static void after_fork(B&) {}
     template <class Heap>
     static void slow_path() {}
 };
