@@ -18,7 +18,7 @@ sys.dont_write_bytecode = True  # the source tree stays as it is
 import measure
 import report
 
-SIZES = [16, 128, 2048]
+SIZES = [0, 16, 128, 2048]  # 0: 16 to 511 at random
 BATCHES = [1, 256]
 FEW, MANY = 256 * 40, 256 * 200
 
@@ -56,7 +56,7 @@ def main():
     rows, failed = [], False
     for batch in BATCHES:
         for size in SIZES:
-            row = [f"{size} bytes, batch {batch}"]
+            row = [f"{size or '16-511'} bytes, batch {batch}"]
             for name, library in libraries.items():
                 try:
                     row.append(f"{per_pair(program, library, size, batch) - loop[batch]:.1f}")
