@@ -7,7 +7,7 @@
 // him the blocks are in use all the time, as they are when threads hand blocks around.
 //
 // An entry is chosen by the word; a collision publishes what was there. What is withheld is bounded by bytes, and everything is published
-// when the owner's slow path comes by after the flush time, at thread exit and on request. Used by one thread.
+// at the thread's next purge pass, at its exit and on request. Used by one thread.
 #pragma once
 
 #include "block/block_allocator.hpp"
@@ -84,7 +84,6 @@ class CombiningBuffer {
         bytes_ = 0;
         used_ = false;
     }
-    bool is_empty() const { return !used_; }
 
   private:
     static constexpr std::size_t ways = 4;
