@@ -114,7 +114,7 @@ MPMM_API void* mpmm_zalloc(size_t size) MPMM_NOEXCEPT;
 MPMM_API void* mpmm_aligned_alloc(size_t alignment, size_t size) MPMM_NOEXCEPT;
 /** mpmm_aligned_alloc() with the first `size` bytes zero. */
 MPMM_API void* mpmm_aligned_zalloc(size_t alignment, size_t size) MPMM_NOEXCEPT;
-/** Frees a block; `size` is the size asked for, or any size up to mpmm_usable_size(). NULL is allowed. errno is kept. */
+/** Frees a block; `size` is the size asked for, or any up to its mpmm_round_size(). NULL is allowed. errno is kept. */
 MPMM_API void mpmm_free(void* block, size_t size) MPMM_NOEXCEPT;
 /** Frees a block whose size the caller no longer knows. */
 MPMM_API void mpmm_free_unsized(void* block) MPMM_NOEXCEPT;
@@ -193,7 +193,10 @@ MPMM_API int mpmm_get_stats(mpmm_stats* stats) MPMM_NOEXCEPT;
 typedef int (*mpmm_walk_callback)(void* block, size_t usable_size, void* context);
 /** Calls `callback` for every live block. Exact when no other thread allocates meanwhile. Returns what the last callback returned. */
 MPMM_API int mpmm_heap_walk(mpmm_walk_callback callback, void* context) MPMM_NOEXCEPT;
-/** Checks every invariant of the heap's own structures. Returns the number found broken, each reported on stderr. */
+/**
+ * Checks every invariant of the heap's own structures and, in the verify build, every block's redzones and the content of freed blocks.
+ * Returns the number of errors found, each reported as the options say.
+ */
 MPMM_API size_t mpmm_verify_heap(void) MPMM_NOEXCEPT;
 
 /* ---- for debuggers ---------------------------------------------------------------------------------------------------------- */
@@ -214,6 +217,35 @@ typedef struct mpmm_address_info {
 
 /** Describes any address. Exact when no other thread allocates meanwhile; never faults. */
 MPMM_API mpmm_address_info mpmm_debugger_find(const void* address) MPMM_NOEXCEPT;
+/** An error, for mpmm_debugger_callbacks. */
+typedef struct mpmm_debugger_error {
+    size_t struct_size; /**< sizeof(mpmm_debugger_error) as the library knows it */
+    const char* kind;   /**< "double-free", …; see docs/verify.md */
+    const void* address;
+    const void* block;  /**< start of the block it concerns, NULL when there is none */
+    size_t block_size;  /**< as requested */
+    const char* report; /**< the whole text as it would have been printed, or JSON with report_format=json */
+} mpmm_debugger_error;
+
+/**
+ * What to call instead of printing. The functions may be called from any thread, in a signal handler, and with the allocator's locks held:
+ * they must neither allocate nor free, and what they are given ends with the call. A NULL member prints.
+ */
+typedef struct mpmm_debugger_callbacks {
+    size_t struct_size;                                                 /**< sizeof(mpmm_debugger_callbacks) */
+    void* context;                                                      /**< passed to every callback */
+    void (*message)(void* context, const char* text);                   /**< notes, such as a limit that was reached */
+    void (*warning)(void* context, const char* text);                   /**< settings and backends that cannot be used as given */
+    void (*error)(void* context, const mpmm_debugger_error* error);     /**< errors; halt_on_error applies afterwards */
+} mpmm_debugger_callbacks;
+
+/** Sets the callbacks; NULL goes back to printing. Returns 0, or EINVAL for a small struct_size. Call it while no report can come. */
+MPMM_API int mpmm_debugger_set_callbacks(const mpmm_debugger_callbacks* callbacks) MPMM_NOEXCEPT;
+/**
+ * Verify build: reports the live blocks that no global, register, stack or other reachable block points to, grouped by where they were
+ * allocated. Other threads are stopped meanwhile. Returns their number. In the release build, which keeps no records: 0, errno ENOSYS.
+ */
+MPMM_API size_t mpmm_leak_check(void) MPMM_NOEXCEPT;
 /** Writes the heap's statistics to the file descriptor as text, one "name value" pair a line. */
 MPMM_API void mpmm_debugger_print_stats(int file_descriptor) MPMM_NOEXCEPT;
 

@@ -3,7 +3,7 @@
 #include "mpmm/mpmm.h"
 
 #include "backend/fixed_region.hpp"
-#include "heap/build_heap.hpp"
+#include "front/front.hpp"
 #include "platform/os.hpp"
 #include "verify/options.hpp"
 #include "verify/report.hpp"
@@ -22,21 +22,12 @@ bool whole_pages(const void* address, std::size_t size) {
     return address != nullptr && size != 0 && is_aligned(reinterpret_cast<std::uintptr_t>(address), G::page) && is_aligned(size, G::page);
 }
 
-/// Verify: the size given back must be one the block can have.
-[[maybe_unused]] bool size_fits(const void* block, std::size_t size) {
-    if (block == nullptr) return true;
-    const std::size_t usable = BuildHeap::usable_size(block);
-    if (usable == 0 || size <= usable) return true;
-    report::user_error(report::Kind::size_mismatch, block);
-    return false;
-}
-
-void* aligned_alloc_checked(std::size_t alignment, std::size_t size, bool zero) {
+[[gnu::always_inline]] inline void* aligned_alloc_checked(std::size_t alignment, std::size_t size, bool zero) {
     if (!power_of_two(alignment)) {
         errno = EINVAL;
         return nullptr;
     }
-    return BuildHeap::aligned(alignment, size, zero);
+    return Front::aligned(Family::malloc, alignment, size, zero);
 }
 
 }  // namespace
@@ -96,45 +87,31 @@ int mpmm_set_option(const char* key, const char* value) noexcept {
 
 // ---- the sized API ----
 
-void* mpmm_malloc(size_t size) noexcept { return BuildHeap::malloc(size); }
-void* mpmm_zalloc(size_t size) noexcept { return BuildHeap::zalloc(size); }
+void* mpmm_malloc(size_t size) noexcept { return Front::sized_malloc(size); }
+void* mpmm_zalloc(size_t size) noexcept { return Front::zalloc(Family::malloc, size); }
 void* mpmm_aligned_alloc(size_t alignment, size_t size) noexcept { return aligned_alloc_checked(alignment, size, false); }
 void* mpmm_aligned_zalloc(size_t alignment, size_t size) noexcept { return aligned_alloc_checked(alignment, size, true); }
 
-void mpmm_free(void* block, [[maybe_unused]] size_t size) noexcept {
-    if constexpr (BuildVerify::enabled)
-        if (!size_fits(block, size)) return;
-    BuildHeap::free(block);
-}
-void mpmm_free_unsized(void* block) noexcept { BuildHeap::free(block); }
+void mpmm_free(void* block, size_t size) noexcept { Front::free_sized(Family::malloc, block, size); }
+void mpmm_free_unsized(void* block) noexcept { Front::free(Family::malloc, block); }
 
-void* mpmm_realloc(void* block, [[maybe_unused]] size_t old_size, size_t new_size) noexcept {
-    if (block == nullptr) return mpmm_malloc(new_size);
-    if constexpr (BuildVerify::enabled)
-        if (!size_fits(block, old_size)) return nullptr;
-    return BuildHeap::realloc(block, new_size, true);
+void* mpmm_realloc(void* block, size_t old_size, size_t new_size) noexcept {
+    return block == nullptr ? Front::sized_malloc(new_size) : Front::realloc_sized(block, old_size, new_size);
 }
-int mpmm_resize(void* block, [[maybe_unused]] size_t old_size, size_t new_size) noexcept {
-    if constexpr (BuildVerify::enabled)
-        if (!size_fits(block, old_size)) return 0;
-    return block != nullptr && BuildHeap::realloc(block, new_size, false) != nullptr;
+int mpmm_resize(void* block, size_t old_size, size_t new_size) noexcept {
+    return block != nullptr && Front::resize(block, old_size, new_size);
 }
-size_t mpmm_round_size(size_t size) noexcept { return BuildHeap::round_size(size); }
-size_t mpmm_good_alignment(size_t size) noexcept {
-    const std::size_t rounded = BuildHeap::round_size(size);
-    if (rounded == 0) return 0;
-    if (rounded > BuildHeap::Classes::max_size) return G::chunk;
-    return std::size_t{1} << std::countr_zero(rounded);
-}
-size_t mpmm_usable_size(const void* block) noexcept { return BuildHeap::usable_size(block); }
+size_t mpmm_round_size(size_t size) noexcept { return Front::round_size(size); }
+size_t mpmm_good_alignment(size_t size) noexcept { return Front::good_alignment(size); }
+size_t mpmm_usable_size(const void* block) noexcept { return Front::usable_size(block); }
 
 size_t mpmm_malloc_batch(size_t size, size_t count, void** blocks) noexcept {
     size_t done = 0;
-    while (done < count && (blocks[done] = mpmm_malloc(size)) != nullptr) ++done;
+    while (done < count && (blocks[done] = Front::sized_malloc(size)) != nullptr) ++done;
     return done;
 }
 void mpmm_free_batch(size_t size, size_t count, void* const* blocks) noexcept {
-    for (size_t i = 0; i < count; ++i) mpmm_free(blocks[i], size);
+    for (size_t i = 0; i < count; ++i) Front::free_sized(Family::malloc, blocks[i], size);
 }
 
 // ---- thread caches, large cache, persistent allocator ----
@@ -142,11 +119,11 @@ void mpmm_free_batch(size_t size, size_t count, void* const* blocks) noexcept {
 int mpmm_tcache_init(void) noexcept { return BuildHeap::own_cache() != nullptr ? 0 : ENOMEM; }
 void mpmm_tcache_flush(void) noexcept { BuildHeap::flush(); }
 void mpmm_tcache_release(void) noexcept { BuildHeap::release_cache(); }
-void* mpmm_tcache_malloc(size_t size) noexcept { return BuildHeap::tcache_malloc(size); }
-void mpmm_tcache_free(void* block, size_t size) noexcept { mpmm_free(block, size); }
+void* mpmm_tcache_malloc(size_t size) noexcept { return Front::tcache_malloc(size); }
+void mpmm_tcache_free(void* block, size_t size) noexcept { Front::free_sized(Family::malloc, block, size); }
 
-void* mpmm_lcache_malloc(size_t size) noexcept { return BuildHeap::large_malloc(size); }
-void mpmm_lcache_free(void* block, size_t size) noexcept { mpmm_free(block, size); }
+void* mpmm_lcache_malloc(size_t size) noexcept { return Front::large_malloc(size); }
+void mpmm_lcache_free(void* block, size_t size) noexcept { Front::free_sized(Family::malloc, block, size); }
 size_t mpmm_lcache_purge(void) noexcept { return BuildHeap::shared.large.trim(0); }
 
 void* mpmm_persistent_alloc(size_t size, size_t alignment) noexcept {
@@ -161,22 +138,30 @@ size_t mpmm_persistent_used(void) noexcept { return BuildHeap::shared.memory.use
 // ---- memory back, inspection ----
 
 size_t mpmm_purge(void) noexcept { return BuildHeap::purge(); }
-int mpmm_trim(size_t keep) noexcept { return BuildHeap::trim(keep); }
+int mpmm_trim(size_t keep) noexcept { return Front::trim(keep); }
 
 int mpmm_get_stats(mpmm_stats* stats) noexcept {
     if (stats == nullptr || stats->struct_size < sizeof(size_t)) return EINVAL;
     mpmm_stats all{};
-    BuildHeap::stats(all);
+    Front::stats(all);
     all.struct_size = stats->struct_size;
     std::memcpy(stats, &all, stats->struct_size < sizeof all ? stats->struct_size : sizeof all);
     return 0;
 }
 int mpmm_heap_walk(mpmm_walk_callback callback, void* context) noexcept {
-    return callback == nullptr ? EINVAL : BuildHeap::walk(callback, context);
+    return callback == nullptr ? EINVAL : Front::walk(callback, context);
 }
-size_t mpmm_verify_heap(void) noexcept { return BuildHeap::verify(); }
+size_t mpmm_verify_heap(void) noexcept { return Front::verify(); }
 
-mpmm_address_info mpmm_debugger_find(const void* address) noexcept { return BuildHeap::describe(address); }
+mpmm_address_info mpmm_debugger_find(const void* address) noexcept { return Front::describe(address); }
+
+int mpmm_debugger_set_callbacks(const mpmm_debugger_callbacks* given) noexcept {
+    if (given != nullptr && given->struct_size < sizeof(mpmm_debugger_callbacks)) return EINVAL;
+    report::set_callbacks(given != nullptr ? *given : mpmm_debugger_callbacks{});
+    return 0;
+}
+
+size_t mpmm_leak_check(void) noexcept { return Front::leak_check(); }
 
 void mpmm_debugger_print_stats(int file_descriptor) noexcept {
     mpmm_stats stats{};

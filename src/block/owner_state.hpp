@@ -23,6 +23,7 @@
 #include "platform/atomics.hpp"
 
 #include <cstdint>
+#include <iterator>
 
 namespace mpmm {
 
@@ -38,6 +39,11 @@ enum class OwnerState : std::uintptr_t {
     large_free = 8,
     intrusive = 9,
 };
+
+constexpr const char* name_of(OwnerState state) {
+    constexpr const char* names[] = {"active", "full", "queued", "checked", "orphan", "unused", "foreign", "large_used", "large_free", "intrusive"};
+    return static_cast<std::uintptr_t>(state) < std::size(names) ? names[static_cast<std::uintptr_t>(state)] : "no legal state";
+}
 
 /// A thread cache's address and a state, in one word. Caches are aligned to 64 bytes, which leaves six bits. The word 0, what fresh and
 /// purged memory holds, is `unused`.

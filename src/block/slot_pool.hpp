@@ -76,6 +76,8 @@ class SlotPool {
         if (usable_ == nullptr && !add_chunk(memory, large, map, shape)) return nullptr;
         Chunk* const chunk = usable_;
         const std::size_t slot = lowest_slot(*chunk);
+        Block* const block = chunk->block(slot);
+        if (!C::Verify::prepare(*block, memory, shape.intrusive)) return nullptr;
         const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
         const bool clean = (chunk->dirty_bits[slot / 64] & bit) == 0;
         chunk->free_bits[slot / 64] &= ~bit;
@@ -83,7 +85,6 @@ class SlotPool {
         chunk->aged_bits[slot / 64] &= ~bit;
         chunk->idle = false;
         if (--chunk->free_slots == 0) unlink(chunk);
-        Block* const block = chunk->block(slot);
         // An intrusive header is not constructed again: it is zero or one of an earlier life, which a remote free may still be looking at.
         // create() sets every member but the owner word.
         block->create(shape, index, chunk->slot(slot), chunk, clean);

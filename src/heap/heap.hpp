@@ -24,6 +24,7 @@ class Heap {
     using Classes = SizeClasses<G>;
     using Cache = ThreadCache<C>;
     using Block = BlockAllocator<C>;
+    using LargeRun = Run;
 
     [[gnu::always_inline]] static void* malloc(std::size_t size) {
         Cache* const cache = current();
@@ -50,6 +51,8 @@ class Heap {
     static void* zalloc(std::size_t size);
     /// `alignment` is a power of two.
     static void* aligned(std::size_t alignment, std::size_t size, bool zero);
+    /// The size of the smallest class of at least `least` bytes whose blocks are aligned so; 0 when there is none.
+    static std::size_t aligned_size(std::size_t alignment, std::size_t least);
     /// Moves or resizes; `block` is not null and `size` may be 0. nullptr leaves `block` as it was. `moved_ok` false: only in place.
     static void* realloc(void* block, std::size_t size, bool moved_ok);
     /// 0 for what is no live block's start.

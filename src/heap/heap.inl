@@ -50,6 +50,7 @@ template <class C>
 void Heap<C>::thread_exit(void*) {
     Slot::exited = true;
     release_cache();
+    C::Verify::thread_ends();
 }
 
 /// Looks at the clock and gives back what has been unused for long enough: first this thread's, then what is nobody's, the latter by one
@@ -146,14 +147,17 @@ template <class C>
 void* Heap<C>::aligned(std::size_t alignment, std::size_t size, bool zero) {
     if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX / 2) return or_enomem(nullptr);
     const std::size_t least = size > alignment ? size : alignment;
-    if (least <= Classes::max_size) {
-        // Blocks lie at multiples of their size in a slot that is aligned to more than that.
-        for (unsigned index = Classes::of(least); index < Classes::count; ++index) {
-            const std::size_t class_size = Classes::size_of(index);
-            if (class_size % alignment == 0) return zero ? zalloc(class_size) : malloc(class_size);
-        }
-    }
+    if (const std::size_t class_size = aligned_size(alignment, least); class_size != 0) return zero ? zalloc(class_size) : malloc(class_size);
     return malloc_large(size, alignment, zero);
+}
+
+/// Blocks lie at multiples of their size in a slot that is aligned to more than that.
+template <class C>
+std::size_t Heap<C>::aligned_size(std::size_t alignment, std::size_t least) {
+    if (least > Classes::max_size) return 0;
+    for (unsigned index = Classes::of(least); index < Classes::count; ++index)
+        if (Classes::size_of(index) % alignment == 0) return Classes::size_of(index);
+    return 0;
 }
 
 template <class C>

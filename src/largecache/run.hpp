@@ -3,6 +3,7 @@
 #pragma once
 
 #include "block/tenant_map.hpp"
+#include "verify/policy.hpp"
 
 #include <cstddef>
 
@@ -24,6 +25,7 @@ struct alignas(tenant_alignment) Run : Tenant {
     bool huge = false;        ///< straight from the backend: extent.chunks is rounded up, only `size` bytes are mapped
     Run* previous = nullptr;
     Run* next = nullptr;
+    [[no_unique_address]] BuildVerify::RunRecord record;
 };
 
 }  // namespace mpmm

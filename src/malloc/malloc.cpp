@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The C library's allocation functions over Heap. Standards: ISO C23 7.24.3, POSIX.1-2024, and the GNU C library for the rest.
-#include "heap/build_heap.hpp"
+#include "front/front.hpp"
 #include "malloc/drop_in.hpp"
 #include "platform/os.hpp"
 #include "verify/options.hpp"
@@ -16,11 +16,13 @@ using G = BuildConfig::Geometry;
 
 namespace {
 
-void* aligned_or_null(std::size_t alignment, std::size_t size) { return BuildHeap::aligned(alignment, size, false); }
+[[gnu::always_inline]] inline void* aligned_or_null(std::size_t alignment, std::size_t size) {
+    return Front::aligned(Family::malloc, alignment, size, false);
+}
 
 mpmm_stats heap_stats() {
     mpmm_stats stats{};
-    BuildHeap::stats(stats);
+    Front::stats(stats);
     return stats;
 }
 
@@ -42,30 +44,35 @@ Info fill_mallinfo() {
 
 extern "C" {
 
-MPMM_EXPORT void* malloc(size_t size) noexcept { return BuildHeap::malloc(size); }
+MPMM_EXPORT void* malloc(size_t size) noexcept { return Front::malloc(Family::malloc, size); }
 
-MPMM_EXPORT void free(void* block) noexcept { BuildHeap::free(block); }
+MPMM_EXPORT void free(void* block) noexcept { Front::free(Family::malloc, block); }
 
 MPMM_EXPORT void* calloc(size_t count, size_t size) noexcept {
     size_t total = 0;
     if (__builtin_mul_overflow(count, size, &total)) return or_enomem(nullptr);
-    return BuildHeap::zalloc(total);
+    return Front::zalloc(Family::malloc, total);
 }
 
 MPMM_EXPORT void* realloc(void* block, size_t size) noexcept {
-    if (block == nullptr) return BuildHeap::malloc(size);
+    if (block == nullptr) return Front::malloc(Family::malloc, size);
     if (size == 0) {
         // As the GNU C library does: the block is freed and there is no new one.
-        BuildHeap::free(block);
+        Front::free(Family::malloc, block);
         return nullptr;
     }
-    return BuildHeap::realloc(block, size, true);
+    return Front::realloc(block, size);
 }
 
 MPMM_EXPORT void* reallocarray(void* block, size_t count, size_t size) noexcept {
     size_t total = 0;
     if (__builtin_mul_overflow(count, size, &total)) return or_enomem(nullptr);
-    return realloc(block, total);
+    if (block == nullptr) return Front::malloc(Family::malloc, total);
+    if (total == 0) {
+        Front::free(Family::malloc, block);
+        return nullptr;
+    }
+    return Front::realloc(block, total);
 }
 
 /// An alignment that is no power of two is rounded up to one, as the GNU C library does.
@@ -89,7 +96,7 @@ MPMM_EXPORT void* aligned_alloc(size_t alignment, size_t size) noexcept {
 MPMM_EXPORT int posix_memalign(void** result, size_t alignment, size_t size) noexcept {
     if (!std::has_single_bit(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
     const int kept = errno;
-    void* const block = BuildHeap::aligned(alignment, size, false);
+    void* const block = Front::aligned(Family::malloc, alignment, size, false);
     errno = kept;
     if (block == nullptr) return ENOMEM;
     *result = block;
@@ -103,13 +110,15 @@ MPMM_EXPORT void* pvalloc(size_t size) noexcept {
     return aligned_or_null(G::page, align_up(size == 0 ? 1 : size, G::page));
 }
 
-MPMM_EXPORT size_t malloc_usable_size(void* block) noexcept { return BuildHeap::usable_size(block); }
+MPMM_EXPORT size_t malloc_usable_size(void* block) noexcept { return Front::usable_size(block); }
 
-MPMM_EXPORT void cfree(void* block) noexcept { BuildHeap::free(block); }
-MPMM_EXPORT void free_sized(void* block, size_t) noexcept { BuildHeap::free(block); }
-MPMM_EXPORT void free_aligned_sized(void* block, size_t, size_t) noexcept { BuildHeap::free(block); }
+MPMM_EXPORT void cfree(void* block) noexcept { Front::free(Family::malloc, block); }
+MPMM_EXPORT void free_sized(void* block, size_t size) noexcept { Front::free_sized(Family::malloc, block, size); }
+MPMM_EXPORT void free_aligned_sized(void* block, size_t, size_t size) noexcept {
+    Front::free_sized(Family::malloc, block, size);
+}
 
-MPMM_EXPORT int malloc_trim(size_t keep) noexcept { return BuildHeap::trim(keep) ? 1 : 0; }
+MPMM_EXPORT int malloc_trim(size_t keep) noexcept { return Front::trim(keep) ? 1 : 0; }
 
 MPMM_EXPORT struct mallinfo mallinfo(void) noexcept { return fill_mallinfo<struct mallinfo>(); }
 MPMM_EXPORT struct mallinfo2 mallinfo2(void) noexcept { return fill_mallinfo<struct mallinfo2>(); }

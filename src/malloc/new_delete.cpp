@@ -3,7 +3,7 @@
 //
 // The library must load into a C program without bringing the C++ runtime along, and yet throw in a C++ program. So the runtime's two
 // functions it needs are weak references: null in a C program. When the runtime was loaded later, by dlopen, dlsym finds them.
-#include "heap/build_heap.hpp"
+#include "front/front.hpp"
 #include "malloc/drop_in.hpp"
 #include "verify/report.hpp"
 
@@ -30,19 +30,19 @@ Function* runtime(Function* linked, const char* name) {
     report::cannot_throw(size);
 }
 
-[[gnu::always_inline]] inline void* new_or_throw(std::size_t size) {
-    void* const block = BuildHeap::malloc(size);
-    return block != nullptr ? block : drop_in::new_slow(size, 0);
+[[gnu::always_inline]] inline void* new_or_throw(Family family, std::size_t size) {
+    void* const block = Front::malloc(family, size);
+    return block != nullptr ? block : drop_in::new_slow(family, size, 0);
 }
 
-void* new_aligned(std::size_t size, std::align_val_t alignment) {
-    void* const block = drop_in::try_new(size, static_cast<std::size_t>(alignment));
-    return block != nullptr ? block : drop_in::new_slow(size, static_cast<std::size_t>(alignment));
+[[gnu::always_inline]] inline void* new_aligned(Family family, std::size_t size, std::align_val_t alignment) {
+    void* const block = Front::aligned(family, static_cast<std::size_t>(alignment), size, false);
+    return block != nullptr ? block : drop_in::new_slow(family, size, static_cast<std::size_t>(alignment));
 }
 
-void* new_nothrow(std::size_t size, std::size_t alignment) {
-    void* const block = drop_in::try_new(size, alignment);
-    return block != nullptr || drop_in::current_handler() == nullptr ? block : drop_in::new_nothrow_slow(size, alignment);
+[[gnu::always_inline]] inline void* new_nothrow(Family family, std::size_t size, std::size_t alignment) {
+    void* const block = alignment == 0 ? Front::malloc(family, size) : Front::aligned(family, alignment, size, false);
+    return block != nullptr || drop_in::current_handler() == nullptr ? block : drop_in::new_nothrow_slow(family, size, alignment);
 }
 
 }  // namespace
@@ -54,43 +54,48 @@ std::new_handler current_handler() {
     return get != nullptr ? get() : nullptr;
 }
 
-void* try_new(std::size_t size, std::size_t alignment) {
-    return alignment == 0 ? BuildHeap::malloc(size) : BuildHeap::aligned(alignment, size, false);
-}
-
-void* new_slow(std::size_t size, std::size_t alignment) {
+void* new_slow(Family family, std::size_t size, std::size_t alignment) {
     for (;;) {
         const std::new_handler handler = current_handler();
         if (handler == nullptr) throw_bad_alloc(size);
         handler();
-        if (void* const block = try_new(size, alignment); block != nullptr) return block;
+        void* const block = alignment == 0 ? Front::malloc(family, size) : Front::aligned(family, alignment, size, false);
+        if (block != nullptr) return block;
     }
 }
 
 }  // namespace mpmm::drop_in
 
-MPMM_EXPORT void* operator new(std::size_t size) { return new_or_throw(size); }
-MPMM_EXPORT void* operator new[](std::size_t size) { return new_or_throw(size); }
-MPMM_EXPORT void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return new_nothrow(size, 0); }
-MPMM_EXPORT void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return new_nothrow(size, 0); }
-MPMM_EXPORT void* operator new(std::size_t size, std::align_val_t alignment) { return new_aligned(size, alignment); }
-MPMM_EXPORT void* operator new[](std::size_t size, std::align_val_t alignment) { return new_aligned(size, alignment); }
+MPMM_EXPORT void* operator new(std::size_t size) { return new_or_throw(Family::new_single, size); }
+MPMM_EXPORT void* operator new[](std::size_t size) { return new_or_throw(Family::new_array, size); }
+MPMM_EXPORT void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return new_nothrow(Family::new_single, size, 0); }
+MPMM_EXPORT void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return new_nothrow(Family::new_array, size, 0); }
+MPMM_EXPORT void* operator new(std::size_t size, std::align_val_t alignment) { return new_aligned(Family::new_aligned, size, alignment); }
+MPMM_EXPORT void* operator new[](std::size_t size, std::align_val_t alignment) {
+    return new_aligned(Family::new_array_aligned, size, alignment);
+}
 MPMM_EXPORT void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
-    return new_nothrow(size, static_cast<std::size_t>(alignment));
+    return new_nothrow(Family::new_aligned, size, static_cast<std::size_t>(alignment));
 }
 MPMM_EXPORT void* operator new[](std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
-    return new_nothrow(size, static_cast<std::size_t>(alignment));
+    return new_nothrow(Family::new_array_aligned, size, static_cast<std::size_t>(alignment));
 }
 
-MPMM_EXPORT void operator delete(void* block) noexcept { BuildHeap::free(block); }
-MPMM_EXPORT void operator delete[](void* block) noexcept { BuildHeap::free(block); }
-MPMM_EXPORT void operator delete(void* block, std::size_t) noexcept { BuildHeap::free(block); }
-MPMM_EXPORT void operator delete[](void* block, std::size_t) noexcept { BuildHeap::free(block); }
-MPMM_EXPORT void operator delete(void* block, const std::nothrow_t&) noexcept { BuildHeap::free(block); }
-MPMM_EXPORT void operator delete[](void* block, const std::nothrow_t&) noexcept { BuildHeap::free(block); }
-MPMM_EXPORT void operator delete(void* block, std::align_val_t) noexcept { BuildHeap::free(block); }
-MPMM_EXPORT void operator delete[](void* block, std::align_val_t) noexcept { BuildHeap::free(block); }
-MPMM_EXPORT void operator delete(void* block, std::size_t, std::align_val_t) noexcept { BuildHeap::free(block); }
-MPMM_EXPORT void operator delete[](void* block, std::size_t, std::align_val_t) noexcept { BuildHeap::free(block); }
-MPMM_EXPORT void operator delete(void* block, std::align_val_t, const std::nothrow_t&) noexcept { BuildHeap::free(block); }
-MPMM_EXPORT void operator delete[](void* block, std::align_val_t, const std::nothrow_t&) noexcept { BuildHeap::free(block); }
+MPMM_EXPORT void operator delete(void* block) noexcept { Front::free(Family::new_single, block); }
+MPMM_EXPORT void operator delete[](void* block) noexcept { Front::free(Family::new_array, block); }
+MPMM_EXPORT void operator delete(void* block, std::size_t size) noexcept { Front::free_sized(Family::new_single, block, size); }
+MPMM_EXPORT void operator delete[](void* block, std::size_t size) noexcept { Front::free_sized(Family::new_array, block, size); }
+MPMM_EXPORT void operator delete(void* block, const std::nothrow_t&) noexcept { Front::free(Family::new_single, block); }
+MPMM_EXPORT void operator delete[](void* block, const std::nothrow_t&) noexcept { Front::free(Family::new_array, block); }
+MPMM_EXPORT void operator delete(void* block, std::align_val_t) noexcept { Front::free(Family::new_aligned, block); }
+MPMM_EXPORT void operator delete[](void* block, std::align_val_t) noexcept { Front::free(Family::new_array_aligned, block); }
+MPMM_EXPORT void operator delete(void* block, std::size_t size, std::align_val_t) noexcept {
+    Front::free_sized(Family::new_aligned, block, size);
+}
+MPMM_EXPORT void operator delete[](void* block, std::size_t size, std::align_val_t) noexcept {
+    Front::free_sized(Family::new_array_aligned, block, size);
+}
+MPMM_EXPORT void operator delete(void* block, std::align_val_t, const std::nothrow_t&) noexcept { Front::free(Family::new_aligned, block); }
+MPMM_EXPORT void operator delete[](void* block, std::align_val_t, const std::nothrow_t&) noexcept {
+    Front::free(Family::new_array_aligned, block);
+}

@@ -7,9 +7,9 @@ __asm__(".weak __gxx_personality_v0\n.weak __cxa_begin_catch\n.weak __cxa_end_ca
 
 namespace mpmm::drop_in {
 
-void* new_nothrow_slow(std::size_t size, std::size_t alignment) noexcept {
+void* new_nothrow_slow(Family family, std::size_t size, std::size_t alignment) noexcept {
     try {
-        return new_slow(size, alignment);
+        return new_slow(family, size, alignment);
     } catch (...) {
         return nullptr;
     }

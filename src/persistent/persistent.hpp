@@ -25,13 +25,13 @@ class Persistent {
         const Guard guard(lock_);
         std::uintptr_t place = align_up(cursor_, alignment);
         if (cursor_ == 0 || place + size > end_) {
-            // Only a user's backend can hand out the same memory twice: its blocks begin with their record.
-            const std::size_t header = backend_.is_system() ? 0 : align_up(sizeof(Range), alignment), need = header + size;
+            // Each block begins with its record: a user's backend may hand out the same memory twice, and leak checks leave our memory out.
+            const std::size_t header = align_up(sizeof(Range), alignment), need = header + size;
             const std::size_t take = align_up(need > block_size / 4 ? need : block_size, G::page);
             void* const block = backend_.allocate(take, G::page);
             if (block == nullptr) return nullptr;
             if (!backend_.fresh_is_zero()) std::memset(block, 0, take);
-            if (header != 0) ranges_ = ::new (block) Range{ranges_, take};
+            ranges_.store(::new (block) Range{ranges_.load(relaxed), take}, release);
             place = reinterpret_cast<std::uintptr_t>(block) + header;
             used_.fetch_add(size, relaxed);
             // A big request keeps the current block for the small ones to come, unless the rest of its own is longer.
@@ -54,15 +54,21 @@ class Persistent {
         return memory == nullptr ? nullptr : ::new (memory) T(static_cast<Args&&>(args)...);
     }
 
-    /// Whether the memory lies over some of this allocator's own. Knows of memory from a user's backend only.
-    bool overlaps(const void* memory, std::size_t size) {
-        const Guard guard(lock_);
+    /// Whether the memory lies over some of this allocator's own. Takes no lock: ranges are only added.
+    bool overlaps(const void* memory, std::size_t size) const {
         const auto start = reinterpret_cast<std::uintptr_t>(memory);
-        for (const Range* range = ranges_; range != nullptr; range = range->next) {
-            const auto other = reinterpret_cast<std::uintptr_t>(range);
-            if (start < other + range->size && other < start + size) return true;
+        bool found = false;
+        for_each_range([&](std::uintptr_t begin, std::uintptr_t end) { found = found || (start < end && begin < start + size); });
+        return found;
+    }
+    /// Calls visit(begin, end) for all memory this allocator got. Takes no lock.
+    template <class Visit>
+    void for_each_range(Visit visit) const {
+        // acquire: a range is complete when it can be seen.
+        for (const Range* range = ranges_.load(acquire); range != nullptr; range = range->next) {
+            const auto begin = reinterpret_cast<std::uintptr_t>(range);
+            visit(begin, begin + range->size);
         }
-        return false;
     }
     std::size_t used() const { return used_.load(relaxed); }
     Mutex& lock() { return lock_; }
@@ -76,7 +82,7 @@ class Persistent {
 
     Backend& backend_;
     Mutex lock_;
-    Range* ranges_ = nullptr;
+    Atomic<Range*> ranges_{nullptr};
     std::uintptr_t cursor_ = 0, end_ = 0;
     Atomic<std::size_t> used_{0};
 };

@@ -24,6 +24,13 @@ bool resize(void* address, std::size_t old_size, std::size_t new_size);
 /// Moves the pages of [from, from + old_size) onto the mapping [to, to + new_size), which they replace; `from` is unmapped.
 bool move(void* from, std::size_t old_size, void* to, std::size_t new_size);
 
+/// Fresh zeroed memory whose pages are only backed when touched, or addresses without access when not `accessible`. nullptr when refused.
+void* reserve(std::size_t size, bool accessible);
+/// Makes whole pages readable and writable, or inaccessible. False when refused (a split can exceed the limit of mappings).
+bool protect(void* address, std::size_t size, bool accessible);
+/// How many mappings a process may have; a cautious guess where the system does not tell.
+std::size_t max_mappings();
+
 /// Milliseconds of a monotonic clock, cheap and coarse.
 std::uint64_t now_ms();
 
@@ -36,7 +43,19 @@ void wake_one(Atomic<std::uint32_t>& word);
 void write(int descriptor, const char* text, std::size_t size);
 /// The value of an environment variable or nullptr, without locale or libc state: safe before main.
 const char* environment(const char* name);
+/// Whether the process runs with more rights than who started it: then the environment is not to be trusted.
+bool is_privileged();
 long process_id();
+/// The system's number of the calling thread.
+int thread_id();
+/// Copies the name of a living thread of this process; an empty string when there is none.
+void thread_name(int id, char* name, std::size_t size);
+/// Opens a file for appending, made when it does not exist; -1 when that fails.
+int open_log(const char* path);
+void close(int descriptor);
+/// Writes what the C library still buffers, as exit() would do later.
+void flush_output();
+[[noreturn]] void exit_now(int status);
 [[noreturn]] void abort();
 
 }  // namespace mpmm::os

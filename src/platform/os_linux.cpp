@@ -3,9 +3,13 @@
 
 #include <cerrno>
 #include <climits>
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <linux/futex.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -21,6 +25,29 @@ struct KeepErrno {
     int saved = errno;
     ~KeepErrno() { errno = saved; }
 };
+
+/// A small file's content; 0 bytes when it cannot be read.
+std::size_t read_file(const char* path, char* text, std::size_t size) {
+    const KeepErrno keep;
+    const int descriptor = ::open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) return 0;
+    const ssize_t length = ::read(descriptor, text, size);
+    ::close(descriptor);
+    return length < 0 ? 0 : static_cast<std::size_t>(length);
+}
+
+/// The threads of this process, or 0 when the system does not tell.
+std::size_t thread_count() {
+    char text[1024];
+    const std::size_t length = read_file("/proc/self/stat", text, sizeof text - 1);
+    text[length] = 0;
+    // The 20th field; the second is in parentheses and may hold anything.
+    const char* at = std::strrchr(text, ')');
+    for (int field = 2; at != nullptr && field < 20; ++field) at = std::strchr(at + 1, ' ');
+    std::size_t count = 0;
+    for (at = at == nullptr ? "" : at + 1; *at >= '0' && *at <= '9'; ++at) count = count * 10 + static_cast<std::size_t>(*at - '0');
+    return count;
+}
 
 }  // namespace
 
@@ -53,6 +80,26 @@ bool resize(void* address, std::size_t old_size, std::size_t new_size) {
 bool move(void* from, std::size_t old_size, void* to, std::size_t new_size) {
     const KeepErrno keep;
     return ::mremap(from, old_size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, to) != MAP_FAILED;
+}
+
+void* reserve(std::size_t size, bool accessible) {
+    const KeepErrno keep;
+    void* const memory =
+        ::mmap(nullptr, size, accessible ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? nullptr : memory;
+}
+
+bool protect(void* address, std::size_t size, bool accessible) {
+    const KeepErrno keep;
+    return ::mprotect(address, size, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0;
+}
+
+std::size_t max_mappings() {
+    char text[32];
+    const std::size_t length = read_file("/proc/sys/vm/max_map_count", text, sizeof text);
+    std::size_t value = 0;
+    for (std::size_t i = 0; i < length && text[i] >= '0' && text[i] <= '9'; ++i) value = value * 10 + static_cast<std::size_t>(text[i] - '0');
+    return value != 0 ? value : 32768;
 }
 
 std::uint64_t now_ms() {
@@ -90,7 +137,42 @@ const char* environment(const char* name) {
     return nullptr;
 }
 
+bool is_privileged() { return ::getauxval(AT_SECURE) != 0; }
+
 long process_id() { return ::getpid(); }
+
+int thread_id() { return static_cast<int>(::syscall(SYS_gettid)); }
+
+void thread_name(int id, char* name, std::size_t size) {
+    char path[64] = "/proc/self/task/";
+    char digits[12];
+    std::size_t count = 0, end = std::strlen(path);
+    do digits[count++] = static_cast<char>('0' + id % 10);
+    while ((id /= 10) != 0);
+    while (count != 0) path[end++] = digits[--count];
+    std::memcpy(path + end, "/comm", 6);
+    std::size_t length = read_file(path, name, size - 1);
+    while (length != 0 && static_cast<unsigned char>(name[length - 1]) < ' ') --length;
+    name[length] = 0;
+}
+
+int open_log(const char* path) {
+    const KeepErrno keep;
+    return ::open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+}
+
+void close(int descriptor) {
+    const KeepErrno keep;
+    ::close(descriptor);
+}
+
+void flush_output() {
+    // All streams, unless another thread may hold one for as long as it likes.
+    if (thread_count() == 1) std::fflush(nullptr);
+    else ::fflush_unlocked(stdout);
+}
+
+void exit_now(int status) { ::_exit(status); }
 
 void abort() { std::abort(); }
 

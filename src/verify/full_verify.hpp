@@ -4,8 +4,11 @@
 #pragma once
 
 #include "block/owner_state.hpp"
+#include "verify/alloc_record.hpp"
 #include "verify/options.hpp"
+#include "verify/quarantine.hpp"
 #include "verify/report.hpp"
+#include "verify/threads.hpp"
 
 #include <bit>
 #include <cstdint>
@@ -20,7 +23,10 @@ struct FullVerify {
         /// One bit per block the user holds. Any thread clears bits; only the owner sets them.
         Atomic<std::uint64_t> live[max_words]{};
         bool listed = false;
+        /// One for each block, for front/; kept when the slot gets another life. None for intrusive block allocators.
+        AllocRecord* allocations = nullptr;
     };
+    using RunRecord = AllocRecord;
 
     /// Where a bin's word belongs.
     struct BinRecord {
@@ -28,6 +34,23 @@ struct FullVerify {
         unsigned first = 0;
     };
 
+    /// A block allocator is about to be set up: gets it records; false when there is no memory for them.
+    template <class B, class Memory>
+    static bool prepare(B& block, Memory& memory, bool intrusive) {
+        if (intrusive) {
+            block.record.allocations = nullptr;
+            return true;
+        }
+        AllocRecord*& records = block.record.allocations;
+        if (records != nullptr) {
+            // The last life's: only its state counts.
+            for (unsigned i = 0; i < B::words * 64; ++i)
+                if (records[i].state.load(relaxed) != BlockState::unused) records[i].state.store(BlockState::unused, relaxed);
+            return true;
+        }
+        records = static_cast<AllocRecord*>(memory.allocate(B::words * 64 * sizeof(AllocRecord), alignof(AllocRecord)));
+        return records != nullptr;
+    }
     /// A block allocator was set up: nothing is handed out, and exactly its own blocks are free.
     template <class B>
     static void created(B& block) {
@@ -103,6 +126,11 @@ struct FullVerify {
             const std::uint64_t free = (block.free_map[w].load(relaxed) & block.block_mask(w)) | block.remote_map[w].load(relaxed);
             block.record.live[w].fetch_and(~free, relaxed);
         }
+    }
+    /// The calling thread ends: what waits in its name is everybody's.
+    static void thread_ends() {
+        quarantine::publish();
+        verify_threads::ends();
     }
     /// Runs the whole-heap check every check_interval slow paths.
     template <class Heap>

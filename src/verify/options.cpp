@@ -7,7 +7,28 @@
 #include <cstring>
 
 namespace mpmm::options {
+namespace detail {
+
+constinit Atomic<std::uint64_t> values[key_count] = {
+#define X(key, initial, ...) {initial},
+    MPMM_OPTION_TABLE(X)
+#undef X
+};
+
+constinit Atomic<const char*> texts[text_key_count] = {
+#define X(key, initial, ...) {initial},
+    MPMM_TEXT_OPTION_TABLE(X)
+#undef X
+};
+
+constinit Atomic<bool> environment_loaded{false};
+
+}  // namespace detail
+
 namespace {
+
+using detail::texts, detail::values;
+
 
 struct Option {
     const char* key;
@@ -21,13 +42,32 @@ constexpr Option table[] = {
 #undef X
 };
 
-constinit Atomic<std::uint64_t> values[key_count] = {
-#define X(key, initial, ...) {initial},
-    MPMM_OPTION_TABLE(X)
+constexpr unsigned all_count = unsigned{key_count} + unsigned{text_key_count};
+
+struct TextOption {
+    const char* key;
+    const char* initial;
+    const char* choices;
+    const char* help;
+};
+
+constexpr TextOption text_table[] = {
+#define X(key, initial, choices, help) {#key, initial, choices, help},
+    MPMM_TEXT_OPTION_TABLE(X)
 #undef X
 };
 
-constinit Atomic<bool> environment_loaded{false};
+/// Texts that were set, one behind the other: who reads one is never disturbed.
+constinit char text_storage[4096]{};
+constinit Atomic<std::size_t> text_storage_used{0};
+
+/// A setting that was understood: the index counts through both tables.
+struct Setting {
+    unsigned index;
+    std::uint64_t number;
+    const char* text;
+    std::size_t length;
+};
 
 /// Decimal digits, with an optional k, m or g for powers of 1024.
 bool parse_number(const char* text, std::size_t length, std::uint64_t& value) {
@@ -50,26 +90,44 @@ bool parse_number(const char* text, std::size_t length, std::uint64_t& value) {
     return true;
 }
 
-/// The table index and the number, or false with a message.
-bool parse(const char* key, std::size_t key_length, const char* text, std::size_t text_length, unsigned& index, std::uint64_t& value) {
-    for (index = 0; index < key_count; ++index)
-        if (std::strlen(table[index].key) == key_length && std::memcmp(table[index].key, key, key_length) == 0) break;
-    if (index == key_count) {
-        report::bad_option("unknown key", key, key_length);
-        return false;
+bool is_choice(const char* choices, const char* text, std::size_t length) {
+    if (*choices == 0) return true;
+    for (const char* choice = choices;; ++choice) {
+        const std::size_t end = std::strcspn(choice, "|");
+        if (end == length && std::memcmp(choice, text, length) == 0) return true;
+        choice += end;
+        if (*choice == 0) return false;
     }
-    if (!parse_number(text, text_length, value) || value < table[index].lowest || value > table[index].highest) {
-        report::bad_option("bad value for", key, key_length);
-        return false;
+}
+
+bool is_key(const char* key, const char* text, std::size_t length) { return std::strlen(key) == length && std::memcmp(key, text, length) == 0; }
+
+/// The setting, or false with a message.
+bool parse(const char* key, std::size_t key_length, const char* text, std::size_t text_length, Setting& setting) {
+    setting = {0, 0, text, text_length};
+    bool good = false;
+    while (setting.index < key_count && !is_key(table[setting.index].key, key, key_length)) ++setting.index;
+    if (setting.index < key_count) {
+        const Option& option = table[setting.index];
+        good = parse_number(text, text_length, setting.number) && setting.number >= option.lowest && setting.number <= option.highest;
+    } else {
+        while (setting.index < all_count && !is_key(text_table[setting.index - key_count].key, key, key_length)) ++setting.index;
+        if (setting.index == all_count) {
+            report::bad_option("unknown key", key, key_length);
+            return false;
+        }
+        good = is_choice(text_table[setting.index - key_count].choices, text, text_length) &&
+               text_length < sizeof text_storage - text_storage_used.load(relaxed);
     }
-    return true;
+    if (!good) report::bad_option("bad value for", key, key_length);
+    return good;
 }
 
 void print_help() {
-    for (unsigned i = 0; i < key_count; ++i) {
-        report::Line line;
-        line.text(table[i].key).text("=").decimal(table[i].initial).text("  ").text(table[i].help).print();
-    }
+    for (const Option& option : table)
+        report::Line().text(option.key).text("=").decimal(option.initial).text("  ").text(option.help).print();
+    for (const TextOption& option : text_table)
+        report::Line().text(option.key).text("=").text(option.initial).text("  ").text(option.help).print();
 }
 
 /// Visits every key=value; stops at nothing, so that each bad part is named.
@@ -85,9 +143,8 @@ bool each_setting(const char* settings, Visit visit) {
                 good = false;
             } else {
                 const auto key_length = static_cast<std::size_t>(equals - settings);
-                unsigned index = 0;
-                std::uint64_t value = 0;
-                if (parse(settings, key_length, equals + 1, length - key_length - 1, index, value)) visit(index, value);
+                Setting setting;
+                if (parse(settings, key_length, equals + 1, length - key_length - 1, setting)) visit(setting);
                 else good = false;
             }
         }
@@ -97,30 +154,35 @@ bool each_setting(const char* settings, Visit visit) {
     return good;
 }
 
-void store(unsigned index, std::uint64_t value) {
-    values[index].store(value, relaxed);
-    if (index == help && value != 0) print_help();
+void store(const Setting& setting) {
+    if (setting.index < key_count) {
+        values[setting.index].store(setting.number, relaxed);
+        if (setting.index == help && setting.number != 0) print_help();
+        return;
+    }
+    const std::size_t place = text_storage_used.fetch_add(setting.length + 1, relaxed);
+    if (place + setting.length >= sizeof text_storage) return;
+    std::memcpy(text_storage + place, setting.text, setting.length);
+    // release: who reads the pointer reads the text.
+    texts[setting.index - key_count].store(text_storage + place, release);
 }
 
 }  // namespace
 
-std::uint64_t get(Key key) { return values[key].load(relaxed); }
-
 bool set(const char* key, std::size_t key_length, const char* value, std::size_t value_length) {
-    unsigned index = 0;
-    std::uint64_t number = 0;
-    if (!parse(key, key_length, value, value_length, index, number)) return false;
-    store(index, number);
+    Setting setting;
+    if (!parse(key, key_length, value, value_length, setting)) return false;
+    store(setting);
     return true;
 }
 
 bool apply(const char* settings) {
-    if (!each_setting(settings, [](unsigned, std::uint64_t) {})) return false;
+    if (!each_setting(settings, [](const Setting&) {})) return false;
     return each_setting(settings, store);
 }
 
-void load_environment() {
-    if (environment_loaded.exchange(true, relaxed)) return;
+void detail::load_environment_slow() {
+    if (environment_loaded.exchange(true, relaxed) || os::is_privileged()) return;
     if (const char* const settings = os::environment("MPMM_OPTIONS"); settings != nullptr) apply(settings);
 }
 

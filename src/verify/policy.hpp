@@ -13,7 +13,12 @@ struct NoVerify {
     static constexpr bool enabled = false;
     struct BlockRecord {};
     struct BinRecord {};
+    struct RunRecord {};
 
+    template <class B, class Memory>
+    static bool prepare(B&, Memory&, bool) {
+        return true;
+    }
     template <class B>
     static void created(B&) {}
     template <class B>
@@ -38,6 +43,7 @@ struct NoVerify {
     static void given_back(B&) {}
     template <class B>
     static void after_fork(B&) {}
+    static void thread_ends() {}
     template <class Heap>
     static void slow_path() {}
 };

@@ -1,15 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verify/report.hpp"
 
+#include "platform/lock.hpp"
 #include "platform/os.hpp"
+#include "platform/unwind.hpp"
+#include "verify/error.hpp"
 #include "verify/options.hpp"
 #include "verify/policy.hpp"
+#include "verify/threads.hpp"
 
 #include <cstring>
-#include <unistd.h>
 
 namespace mpmm::report {
 namespace {
+
+constinit mpmm_debugger_callbacks callbacks{};
+
+/// Where reports go.
+class Output {
+  public:
+    Output() {
+        if (const char* const path = options::get(options::log_path); *path != 0) descriptor_ = os::open_log(path);
+    }
+    ~Output() {
+        if (descriptor_ >= 0) os::close(descriptor_);
+    }
+    Output(const Output&) = delete;
+    Output& operator=(const Output&) = delete;
+    void write(const char* text, std::size_t size) const { os::write(descriptor_ >= 0 ? descriptor_ : 2, text, size); }
+
+  private:
+    int descriptor_ = -1;
+};
 
 /// Release says "ERROR: mpmm: …"; verify puts the process in front, as AddressSanitizer's readers expect.
 Line& begin(Line& line) {
@@ -17,14 +39,57 @@ Line& begin(Line& line) {
     return line.text("ERROR: mpmm: ");
 }
 
-void finish(Line& line) {
-    line.print();
-    // The error may come before the first allocation, and what to do about it is the environment's choice.
-    options::load_environment();
+void stop() {
     if (options::get(options::halt_on_error) == 0) return;
-    if (const std::uint64_t code = options::get(options::exitcode); code != 0) ::_exit(static_cast<int>(code));
+    if (const std::uint64_t code = options::get(options::exitcode); code != 0) os::exit_now(static_cast<int>(code));
     os::abort();
 }
+
+void tell(void (*callback)(void*, const char*), const char* text) {
+    if (callback != nullptr) return callback(callbacks.context, text);
+    const Output out;
+    out.write(text, std::strlen(text));
+    out.write("\n", 1);
+}
+
+void warn(const char* text) { tell(callbacks.warning, text); }
+
+/// The short form: release's, and what is left when a report fails within a report.
+void error_line(Kind kind, const void* address, const Line& line) {
+    if (callbacks.error == nullptr) return tell(nullptr, line.c_str());
+    const mpmm_debugger_error error{sizeof error, name(kind), address, nullptr, 0, line.c_str()};
+    callbacks.error(callbacks.context, &error);
+}
+
+/// One report at a time. Whoever holds this may be interrupted by a signal whose handler reports as well: that one is `nested`.
+class Reporting {
+  public:
+    Reporting() : id_(static_cast<std::uint32_t>(os::thread_id())) {
+        std::uint32_t other = 0;
+        while (!holder_.compare_exchange_strong(other, id_, acquire, acquire)) {
+            if (other == id_) {
+                nested_ = true;
+                return;
+            }
+            os::wait(holder_, other);
+            other = 0;
+        }
+    }
+    ~Reporting() {
+        if (nested_) return;
+        holder_.store(0, release);
+        os::wake_one(holder_);
+    }
+    Reporting(const Reporting&) = delete;
+    Reporting& operator=(const Reporting&) = delete;
+    bool nested() const { return nested_; }
+    static void reset() { holder_.store(0, relaxed); }
+
+  private:
+    static inline constinit Atomic<std::uint32_t> holder_{0};
+    std::uint32_t id_;
+    bool nested_ = false;
+};
 
 }  // namespace
 
@@ -43,28 +108,88 @@ const char* name(Kind kind) {
     return "unknown";
 }
 
+void error([[maybe_unused]] const Error& error) {
+    options::load_environment();
+    if constexpr (BuildVerify::enabled) {
+        static char buffer[256 * 1024];
+        const Reporting reporting;
+        if (reporting.nested()) {
+            Line line;
+            error_line(error.kind, error.address, begin(line).text(name(error.kind)).text(" on address ").address(error.address).text(" (while reporting another)"));
+        } else {
+            Writer text(buffer, sizeof buffer);
+            const bool json = std::strcmp(options::get(options::report_format), "json") == 0;
+            json ? write_json(text, error) : write_text(text, error);
+            if (callbacks.error != nullptr) {
+                const mpmm_debugger_error told{sizeof told, name(error.kind), error.address, error.has_block ? error.block.begin : nullptr,
+                                               error.has_block ? error.block.size : 0, text.begin()};
+                callbacks.error(callbacks.context, &told);
+            } else {
+                const Output out;
+                out.write(text.begin(), text.size());
+            }
+        }
+        // Leaks are found when the program is done: the caller decides.
+        if (error.kind == Kind::leak) return;
+        stop();
+    }
+}
+
 void user_error(Kind kind, const void* address) {
-    Line line;
-    begin(line).text(name(kind)).text(" on address ").address(address);
-    finish(line);
+    if constexpr (BuildVerify::enabled) {
+        Error told;
+        told.kind = kind;
+        told.address = address;
+        told.thread = verify_threads::number();
+        told.stack.count = unwind::capture(unwind::caller(), false, told.stack.frames, stack_depot::max_frames);
+        error(told);
+    } else {
+        // The error may come before the first allocation, and what to do about it is the environment's choice.
+        options::load_environment();
+        Line line;
+        error_line(kind, address, begin(line).text(name(kind)).text(" on address ").address(address));
+        stop();
+    }
 }
 
 void corruption(const char* invariant, const void* where, std::uint64_t found, std::uint64_t expected) {
     Line line;
-    begin(line).text(name(Kind::allocator_corruption)).text(" on address ").address(where).text(": ").text(invariant);
-    line.text(": found ").hex(found).text(", expected ").hex(expected);
-    finish(line);
+    line.text(invariant).text(": found ").hex(found).text(", expected ").hex(expected);
+    if constexpr (BuildVerify::enabled) {
+        Error told;
+        told.address = where;
+        told.what = line;
+        told.invariant = invariant;
+        told.found = found;
+        told.expected = expected;
+        told.thread = verify_threads::number();
+        told.stack.count = unwind::capture(unwind::caller(), false, told.stack.frames, stack_depot::max_frames);
+        error(told);
+    } else {
+        options::load_environment();
+        Line whole;
+        begin(whole).text(name(Kind::allocator_corruption)).text(" on address ").address(where).text(": ").text(line.c_str());
+        error_line(Kind::allocator_corruption, where, whole);
+        stop();
+    }
+}
+
+void note(const char* text, std::uint64_t value) {
+    Line line;
+    line.text("mpmm: ").text(text);
+    if (value != 0) line.text(" ").decimal(value);
+    tell(callbacks.message, line.c_str());
 }
 
 void backend_misbehaved(const char* what, const void* address, std::size_t size) {
     Line line;
     begin(line).text("backend ").text(what).text(" (address ").address(address).text(", ").decimal(size).text(" bytes)");
-    line.print();
+    warn(line.c_str());
 }
 
 void bad_option(const char* what, const char* text, std::size_t length) {
     Line line;
-    begin(line).text("option: ").text(what).text(" '").text(text, length).text("'; see MPMM_OPTIONS=help=1").print();
+    warn(begin(line).text("option: ").text(what).text(" '").text(text, length).text("'; see MPMM_OPTIONS=help=1").c_str());
 }
 
 void cannot_throw(std::size_t size) {
@@ -73,13 +198,18 @@ void cannot_throw(std::size_t size) {
     os::abort();
 }
 
+void set_callbacks(const mpmm_debugger_callbacks& given) { callbacks = given; }
+
+void reset_after_fork() { Reporting::reset(); }
+
 Line& Line::text(const char* string) { return text(string, std::strlen(string)); }
 
 Line& Line::text(const char* string, std::size_t length) {
-    const std::size_t room = sizeof buffer_ - 1 - size_;
+    const std::size_t room = sizeof buffer_ - 2 - size_;
     if (length > room) length = room;
     std::memcpy(buffer_ + size_, string, length);
     size_ += length;
+    buffer_[size_] = 0;
     return *this;
 }
 

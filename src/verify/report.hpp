@@ -3,6 +3,8 @@
 // from the middle of a broken heap.
 #pragma once
 
+#include "mpmm/mpmm.h"
+
 #include <cstddef>
 #include <cstdint>
 
@@ -19,6 +21,9 @@ enum class Kind {
     allocator_corruption,
     leak,
 };
+
+/// Something that the user should know, and no error: one line on stderr or in the log, or the user's callback.
+[[gnu::cold]] void note(const char* text, std::uint64_t value);
 
 /// The name of the kind in the first line of a report.
 const char* name(Kind kind);
@@ -38,6 +43,7 @@ const char* name(Kind kind);
 /// Appends text to a fixed buffer, and cuts what does not fit.
 class Line {
   public:
+    Line() { buffer_[0] = 0; }
     Line& text(const char* string);
     Line& text(const char* string, std::size_t length);
     Line& decimal(std::uint64_t value);
@@ -45,10 +51,17 @@ class Line {
     Line& hex(std::uint64_t value);
     /// Writes the line and a newline in one go.
     void print(int descriptor = 2);
+    const char* c_str() const { return buffer_; }
 
   private:
     char buffer_[512];
     std::size_t size_ = 0;
 };
+
+/// The user's functions for what is told, in place of printing it; null members print. See mpmm_debugger_callbacks.
+void set_callbacks(const mpmm_debugger_callbacks& callbacks);
+
+/// In fork's child: a report that another thread was writing is nobody's.
+void reset_after_fork();
 
 }  // namespace mpmm::report

@@ -25,8 +25,10 @@ int main(int argc, char** argv) {
     if (strcmp(argv[1], "new") == 0) {
         void* (*operator_new)(size_t) = NULL;
         *(void**)&operator_new = dlsym(RTLD_DEFAULT, "_Znwm");
-        if (operator_new == NULL) return 3;
-        free(operator_new(100));
+        void (*operator_delete)(void*) = NULL;
+        *(void**)&operator_delete = dlsym(RTLD_DEFAULT, "_ZdlPv");
+        if (operator_new == NULL || operator_delete == NULL) return 3;
+        operator_delete(operator_new(100));
         operator_new(SIZE_MAX);
         return 4;
     }

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// Gathering what a report tells about a block.
+#pragma once
+
+#include "platform/modules.hpp"
+
+namespace mpmm {
+
+template <class H>
+void CheckedFront<H>::capture(report::Error& error, const Site& site) {
+    error.thread = verify_threads::number();
+    error.stack.count = unwind::capture(site.pc != 0 ? site : unwind::caller(), false, error.stack.frames, stack_depot::max_frames);
+}
+
+template <class H>
+void CheckedFront<H>::describe_block(report::Error& error, const Place& place, bool freed) {
+    const AllocRecord& record = *place.record;
+    error.has_block = true;
+    error.block = {place.user,          record.size,        record.family,      freed,
+                   place.guarded,       record.alloc_thread, record.free_thread, record.alloc_stack,
+                   freed ? record.free_stack : 0, record.sequence};
+    if (place.guarded) return;
+    Tenant* const tenant = H::shared.locate(place.low);
+    if (!tenant->owner().is_block_allocator()) return;
+    const auto& block = *static_cast<const Block*>(tenant);
+    report::AllocatorFacts& facts = error.allocator;
+    facts.allocator = &block;
+    facts.base = block.base;
+    facts.block_size = block.size;
+    facts.blocks = block.blocks;
+    facts.index = static_cast<unsigned>(static_cast<std::size_t>(place.low - block.base) / block.size);
+    facts.words = std::min(block.used_words(), report::AllocatorFacts::max_words);
+    facts.owner_word = block.owner_word.load(relaxed);
+    facts.state = name_of(block.owner().state());
+    for (unsigned w = 0; w < facts.words; ++w) {
+        facts.free_map[w] = block.free_map[w].load(relaxed);
+        facts.remote_map[w] = block.remote_map[w].load(relaxed);
+    }
+}
+
+template <class H>
+void CheckedFront<H>::mismatched(const Site& site, const Place& place, report::Kind kind, Family family, std::size_t size) {
+    report::Error error;
+    error.kind = kind;
+    error.address = place.user;
+    if (kind == report::Kind::size_mismatch)
+        error.what.text("freed with a size of ").decimal(size).text(" bytes, allocated with ").decimal(place.record->size).text(" bytes");
+    else
+        error.what.text("freed by ").text(report::freed_by(family)).text(", allocated by ").text(report::allocated_by(place.record->family));
+    capture(error, site);
+    describe_block(error, place, false);
+    report::error(error);
+}
+
+template <class H>
+bool CheckedFront<H>::find_freed_large(const void* user, report::Error& error) {
+    const Guard guard(large_lock_);
+    for (unsigned i = 1; i <= freed_large_count; ++i) {
+        const FreedLarge& freed = freed_large_[(next_freed_large_ - i) % freed_large_count];
+        if (freed.user != user || user == nullptr) continue;
+        error.has_block = true;
+        error.block = freed.facts;
+        return true;
+    }
+    return false;
+}
+
+template <class H>
+void CheckedFront<H>::bad_free(const Site& site, const void* user, const Place* place) {
+    report::Error error;
+    error.address = user;
+    const BlockState state = place == nullptr ? BlockState::unused : place->record->state.load(acquire);
+    const bool freed = state == BlockState::quarantined || state == BlockState::freed || state == BlockState::busy;
+    capture(error, site);
+    if (place != nullptr && state != BlockState::unused) {
+        describe_block(error, *place, freed);
+        // Freed or about to be by another thread, at this moment.
+        error.kind = place->user == user ? report::Kind::double_free : report::Kind::invalid_free;
+        if (place->user == user) error.what.text("the block was freed already");
+        else if (static_cast<const std::byte*>(user) < place->user) error.what.text("the address is before the block that it belongs to");
+        else error.what.text("the address is inside of a block, not at its start");
+    } else if (find_freed_large(user, error)) {
+        error.kind = report::Kind::double_free;
+        error.what.text("the block was freed already");
+    } else {
+        error.kind = report::Kind::invalid_free;
+        modules::Module module;
+        const auto address = reinterpret_cast<std::uintptr_t>(user);
+        if (address - site.sp < 64 * 1024 * 1024 && modules::is_stack(address)) error.what.text("the address is on a thread's stack");
+        else if (modules::find(address, module)) error.what.text("the address is in ").text(module.path);
+        else if (H::describe(user).kind != MPMM_ADDRESS_FOREIGN) error.what.text("the address is the heap's, but no block of it");
+        else error.what.text("the address is not the heap's");
+    }
+    report::error(error);
+}
+
+template <class H>
+void CheckedFront<H>::damaged(const Site& site, const Place& place, bool freed, report::Kind kind, const std::byte* first, const std::byte* begin,
+                              const std::byte* end, unsigned char value) {
+    report::Error error;
+    error.kind = kind;
+    error.address = first;
+    report::Dump& dump = error.dump;
+    dump.bad_begin = patterns::mismatch(begin, end, value);
+    dump.bad_end = end;
+    while (dump.bad_end > dump.bad_begin + 1 && static_cast<unsigned char>(dump.bad_end[-1]) == value) --dump.bad_end;
+    // The pages of a closed block cannot be read.
+    const std::byte *low = place.low, *high = place.high;
+    if (place.record->closed != 0) (dump.bad_begin < closed_begin(place) ? high : low) = dump.bad_begin < closed_begin(place) ? closed_begin(place) : closed_end(place);
+    dump.begin = dump.bad_begin - low > 32 ? dump.bad_begin - 32 : low;
+    dump.end = high - dump.bad_begin > 96 ? dump.bad_begin + 96 : high;
+    dump.bad_end = std::min(dump.bad_end, dump.end);
+    const auto count = static_cast<std::uint64_t>(dump.bad_end - dump.bad_begin);
+    switch (kind) {
+        case report::Kind::heap_buffer_overflow: error.what.text("written behind the end of the block"); break;
+        case report::Kind::heap_buffer_underflow: error.what.text("written before the start of the block"); break;
+        default: error.what.text("written to after it was freed"); break;
+    }
+    error.what.text(", found ").text(site.pc == 0 ? "by a check" : "when it was freed").text("; ").decimal(count).text(" byte(s) from offset ");
+    if (dump.bad_begin < place.user) error.what.text("-").decimal(static_cast<std::uint64_t>(place.user - dump.bad_begin));
+    else error.what.decimal(static_cast<std::uint64_t>(dump.bad_begin - place.user));
+    error.what.text(" on");
+    capture(error, site);
+    describe_block(error, place, freed);
+    report::error(error);
+}
+
+template <class H>
+bool CheckedFront<H>::check_redzones(const Site& site, const Place& place, bool freed) {
+    const std::byte *const before = patterns::damaged_front(place), *const behind = patterns::damaged_rear(place);
+    if (before == nullptr && behind == nullptr) [[likely]]
+        return true;
+    // Both at once is the work of a wild write; the first is told.
+    if (behind != nullptr)
+        damaged(site, place, freed, report::Kind::heap_buffer_overflow, behind, place.end(), patterns::rear_end(place), patterns::rear);
+    else
+        damaged(site, place, freed, report::Kind::heap_buffer_underflow, before, patterns::front_begin(place), place.user, patterns::front);
+    patterns::fill_redzones(place);
+    return false;
+}
+
+template <class H>
+bool CheckedFront<H>::check_freed(const Site& site, const Place& place) {
+    const bool closed = place.record->closed != 0;
+    const std::byte* const filled = place.user + std::min<std::size_t>(place.record->size, patterns::closed_bytes);
+    const auto check = [&](std::byte* begin, const std::byte* end) {
+        const std::byte* const first = patterns::mismatch(begin, end, patterns::freed);
+        if (first == end) return true;
+        damaged(site, place, true, report::Kind::heap_use_after_free, first, begin, end, patterns::freed);
+        patterns::paint(begin, end, patterns::freed);
+        return false;
+    };
+    if (!closed) return check(place.user, filled);
+    return check(place.user, closed_begin(place)) && check(closed_end(place), place.end());
+}
+
+/// One block, beside running threads: what is wrong must be so while the record stays as it was.
+template <class H>
+bool CheckedFront<H>::check_place(const Place& place, std::size_t& errors) {
+    AllocRecord& record = *place.record;
+    const BlockState state = record.state.load(acquire);
+    if (state != BlockState::live && state != BlockState::quarantined) return true;
+    const bool freed = state == BlockState::quarantined;
+    if (patterns::damaged_front(place) == nullptr && patterns::damaged_rear(place) == nullptr && !freed) return true;
+    // Changing hands meanwhile: whoever has it checks it.
+    if (!record.take(state)) return true;
+    const Site nowhere{};
+    const bool good = check_redzones(nowhere, place, freed) && (!freed || check_freed(nowhere, place));
+    record.put(state);
+    if (!good) ++errors;
+    return good;
+}
+
+/// A fault of the processor; true when it was an error of the program that is told now, and the program may go on.
+template <class H>
+bool CheckedFront<H>::fault(const void* address, bool write, const void* context) {
+    if (reinterpret_cast<std::uintptr_t>(address) < 65536) return false;
+    Place place;
+    if (!find(address, place)) return false;
+    const auto* const where = static_cast<const std::byte*>(address);
+    const BlockState state = place.record->state.load(acquire);
+    report::Error error;
+    error.address = address;
+    if (place.guarded) {
+        const bool inside = where >= place.user && where < place.end();
+        if (state == BlockState::live && inside) return false;
+        error.kind = state != BlockState::live  ? report::Kind::heap_use_after_free
+                     : where < place.user       ? report::Kind::heap_buffer_underflow
+                                                : report::Kind::heap_buffer_overflow;
+    } else {
+        if (state != BlockState::quarantined || place.record->closed == 0 || where < closed_begin(place) || where >= closed_end(place)) return false;
+        error.kind = report::Kind::heap_use_after_free;
+    }
+    error.what.text(write ? "WRITE at " : "READ at ").address(address);
+    error.thread = verify_threads::number();
+    error.stack.count = unwind::capture(unwind::interrupted(context), true, error.stack.frames, stack_depot::max_frames);
+    describe_block(error, place, state != BlockState::live);
+    report::error(error);
+    os::protect(reinterpret_cast<void*>(align_down(reinterpret_cast<std::uintptr_t>(address), G::page)), G::page, true);
+    return true;
+}
+
+}  // namespace mpmm

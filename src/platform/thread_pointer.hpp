@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// One pointer and one number per thread, for what is not on the fast paths of malloc and free.
+#pragma once
+
+#include <cstdint>
+
+namespace mpmm {
+
+/// T's pointer of the calling thread. Initial-exec, see thread.hpp.
+template <class T>
+struct ThreadPointer {
+    [[gnu::tls_model("initial-exec")]] static inline constinit thread_local T* value = nullptr;
+};
+
+/// The calling thread's number in T's counting; 0 until somebody gives it one.
+template <class T>
+struct ThreadNumber {
+    [[gnu::tls_model("initial-exec")]] static inline constinit thread_local std::uint32_t value = 0;
+};
+
+}  // namespace mpmm

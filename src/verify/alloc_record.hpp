@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// What verify remembers of every block, outside the heap: a program that writes beyond its blocks cannot reach it.
+//
+//     unused ──► busy ──► live ──► busy ──► quarantined ──► freed ──► busy …
+//
+// Whoever changes a record makes it busy first, by compare-exchange: of two threads that free one block, one wins. The other members are
+// written while busy, and are stable otherwise. `freed` says that the memory is the heap's again; what the record tells is history.
+#pragma once
+
+#include "platform/atomics.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace mpmm {
+
+/// The functions a block came from, which say how it must be freed.
+enum class Family : std::uint8_t { malloc, new_single, new_array, new_aligned, new_array_aligned };
+
+enum class BlockState : std::uint8_t { unused, busy, live, quarantined, freed };
+
+struct AllocRecord {
+    Atomic<BlockState> state{BlockState::unused};
+    Family family = Family::malloc;
+    std::uint8_t front_shift = 0;  ///< log2 of the bytes between the heap's block and the user's
+    std::uint8_t reach = 0;        ///< used by the leak check
+    std::uint16_t alloc_thread = 0, free_thread = 0;
+    std::uint32_t alloc_stack = 0, free_stack = 0;  ///< in the stack depot
+    std::uint64_t size = 0;                         ///< as requested
+    std::uint64_t sequence : 63 = 0;                ///< number of the operation that made it
+    std::uint64_t closed : 1 = 0;                   ///< its whole pages are inaccessible
+
+    std::size_t front() const { return std::size_t{1} << front_shift; }
+    /// Takes the record in state `from` for a change; false when it is in another.
+    bool take(BlockState from) {
+        // acquire: what the last holder wrote is read next; release is put()'s.
+        return state.compare_exchange_strong(from, BlockState::busy, acquire, acquire);
+    }
+    void put(BlockState to) { state.store(to, release); }
+};
+static_assert(sizeof(AllocRecord) == 32);
+
+/// A block that has a record: `low` and `high` bound the memory around it that belongs to it alone.
+struct Place {
+    AllocRecord* record = nullptr;
+    std::byte* user = nullptr;
+    std::byte* low = nullptr;
+    std::byte* high = nullptr;
+    bool guarded = false;
+
+    std::byte* end() const { return user + record->size; }
+};
+
+}  // namespace mpmm

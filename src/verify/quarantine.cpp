@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "verify/quarantine.hpp"
+
+#include "platform/lock.hpp"
+#include "platform/thread_pointer.hpp"
+#include "verify/memory.hpp"
+
+namespace mpmm::quarantine {
+namespace {
+
+constexpr std::size_t most_per_thread = 256 * 1024;
+
+constinit Mutex list_lock;
+constinit Batch* first = nullptr;
+constinit Batch* last = nullptr;
+constinit Batch* spare = nullptr;
+constinit std::size_t waiting = 0;  // bytes in the list
+constinit Atomic<std::size_t> all_blocks{0}, all_bytes{0};
+
+using Local = ThreadPointer<Batch>;
+
+Batch* new_batch() {
+    Batch* batch = nullptr;
+    {
+        const Guard guard(list_lock);
+        if ((batch = spare) != nullptr) spare = batch->next;
+    }
+    if (batch == nullptr) batch = static_cast<Batch*>(record_memory(sizeof(Batch), alignof(Batch)));
+    if (batch != nullptr) {
+        batch->next = nullptr;
+        batch->count = batch->bytes = 0;
+    }
+    return batch;
+}
+
+}  // namespace
+
+bool add(const Place& block, std::size_t bytes, std::size_t limit) {
+    Batch*& batch = Local::value;
+    if (batch == nullptr && (batch = new_batch()) == nullptr) return false;
+    batch->blocks[batch->count++] = block;
+    batch->bytes += bytes;
+    all_blocks.fetch_add(1, relaxed);
+    all_bytes.fetch_add(bytes, relaxed);
+    const std::size_t share = limit / 16 < most_per_thread ? limit / 16 : most_per_thread;
+    if (batch->count == Batch::capacity || batch->bytes > share) publish();
+    return true;
+}
+
+void publish() {
+    Batch* const batch = Local::value;
+    if (batch == nullptr) return;
+    Local::value = nullptr;
+    const Guard guard(list_lock);
+    (last != nullptr ? last->next : first) = batch;
+    last = batch;
+    waiting += batch->bytes;
+}
+
+Batch* overdue(std::size_t limit) {
+    const Guard guard(list_lock);
+    if (first == nullptr || (waiting <= limit && limit != 0)) return nullptr;
+    Batch* const batch = first;
+    first = batch->next;
+    if (first == nullptr) last = nullptr;
+    waiting -= batch->bytes;
+    all_blocks.fetch_sub(batch->count, relaxed);
+    all_bytes.fetch_sub(batch->bytes, relaxed);
+    return batch;
+}
+
+void recycle(Batch* batch) {
+    const Guard guard(list_lock);
+    batch->next = spare;
+    spare = batch;
+}
+
+Totals totals() { return {all_blocks.load(relaxed), all_bytes.load(relaxed)}; }
+
+void lock() { list_lock.lock(); }
+void unlock() { list_lock.unlock(); }
+void reset_after_fork() { list_lock.reset_after_fork(); }
+
+}  // namespace mpmm::quarantine
