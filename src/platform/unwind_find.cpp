@@ -8,8 +8,10 @@
 #include "platform/unwind_cursor.hpp"
 #include "platform/unwind_stack.hpp"
 
+#include <cerrno>
 #include <elf.h>
 #include <link.h>
+#include <sys/auxv.h>
 
 namespace mpmm::unwind {
 namespace {
@@ -49,15 +51,31 @@ Tables tables_of(const Elf64_Phdr* headers, std::size_t count, std::uintptr_t bi
     return {};
 }
 
-/// The object's own copy of its program headers: they follow the ELF header, which every linker lets the first segment begin with.
+/// The same from program headers in memory. False unless they can be read and are those of the object with this .eh_frame_hdr.
+bool tables_from(std::uintptr_t headers, std::size_t count, const Found& found, Tables& tables) {
+    if (!StackReader::readable(headers, count * sizeof(Elf64_Phdr))) return false;
+    tables = tables_of(reinterpret_cast<const Elf64_Phdr*>(headers), count, found.map->l_addr);
+    return tables.header != 0 && tables.header == reinterpret_cast<std::uintptr_t>(found.eh_frame_hdr);
+}
+bool tables_from_elf(std::uintptr_t start, const Found& found, Tables& tables) {
+    if (!StackReader::readable(start, sizeof(Elf64_Ehdr))) return false;
+    const auto& elf = *reinterpret_cast<const Elf64_Ehdr*>(start);
+    return std::memcmp(elf.e_ident, ELFMAG, SELFMAG) == 0 && elf.e_phentsize == sizeof(Elf64_Phdr) &&
+           tables_from(start + elf.e_phoff, elf.e_phnum, found, tables);
+}
+
+/// The object's own copy of its program headers follows the ELF header, with which every linker lets the first segment begin. What was
+/// found begins there, or is only one segment when there are gaps between them: then the object may begin at its load address, or be
+/// the program, whose headers the system tells.
 Tables tables_of(const Found& found) {
-    const auto start = reinterpret_cast<std::uintptr_t>(found.map_start), end = reinterpret_cast<std::uintptr_t>(found.map_end);
-    if (found.eh_frame_hdr == nullptr || end - start < sizeof(Elf64_Ehdr) || !StackReader::readable(start, sizeof(Elf64_Ehdr))) return {};
-    const auto& elf = *static_cast<const Elf64_Ehdr*>(found.map_start);
-    if (std::memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0 || elf.e_phentsize != sizeof(Elf64_Phdr)) return {};
-    const std::size_t size = elf.e_phnum * sizeof(Elf64_Phdr);
-    if (elf.e_phoff > end - start || size > end - start - elf.e_phoff || !StackReader::readable(start + elf.e_phoff, size)) return {};
-    return tables_of(reinterpret_cast<const Elf64_Phdr*>(start + elf.e_phoff), elf.e_phnum, found.map->l_addr);
+    Tables tables;
+    if (found.eh_frame_hdr == nullptr) return {};
+    if (tables_from_elf(reinterpret_cast<std::uintptr_t>(found.map_start), found, tables)) return tables;
+    if (tables_from_elf(found.map->l_addr, found, tables)) return tables;
+    const int saved = errno;
+    const std::uintptr_t headers = ::getauxval(AT_PHDR), count = ::getauxval(AT_PHNUM);
+    errno = saved;
+    return tables_from(headers, count, found, tables) ? tables : Tables{};
 }
 
 struct Question {
