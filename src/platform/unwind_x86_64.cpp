@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// The walk up the stack on x86-64 by the program's unwind tables.
+//
+// What a table says about a code address is one word of 64 bits in a two-way cache:
+//
+//      63                     31 30        25 24            0
+//     | address, bits 14 and up | generation | rule, packed  |      set number: address bits 0 to 13 xor bits 14 to 27
+//
+// Address and rule are read and written at once, so no reader sees a mixture, without locks, from any thread and in signal handlers. A word of
+// another generation is not there: forget() needs to write one word only. The zero-initialised table costs the pages that are used.
+#include "platform/unwind.hpp"
+
+#if defined(__x86_64__) && defined(__ELF__) && !defined(MPMM_UNWIND_FRAME_POINTERS)
+
+#include "platform/atomics.hpp"
+#include "platform/bits.hpp"
+#include "platform/unwind_rule.hpp"
+#include "platform/unwind_stack.hpp"
+
+#include <csignal>
+#include <cstring>
+#include <ucontext.h>
+
+namespace mpmm::unwind {
+namespace {
+
+constexpr unsigned set_bits = 14, address_bits = 47, generation_bits = 6;
+constexpr std::uint64_t generations = (std::uint64_t{1} << generation_bits) - 1;  // 1 to 63; 0 is the empty word's
+static_assert(address_bits - set_bits + generation_bits + Packed::bits == 64);
+
+struct alignas(16) Set {
+    Atomic<std::uint64_t> first, second;
+};
+alignas(64) constinit Set sets[std::size_t{1} << set_bits]{};
+constinit Atomic<std::uint64_t> forgotten{0};  // how often
+
+std::uint64_t current_generation() { return 1 + forgotten.load(relaxed) % generations; }
+
+Set& set_of(std::uintptr_t at) { return sets[(at ^ at >> set_bits) & ((std::uintptr_t{1} << set_bits) - 1)]; }
+std::uint64_t tag_of(std::uintptr_t at, std::uint64_t generation) { return at >> set_bits << generation_bits | generation; }
+bool cacheable(std::uintptr_t at) { return at >> address_bits == 0; }
+
+/// The packed rule with the tag above it, or 0. The tag of an address of more than 47 bits does not fit in a word, so it equals none.
+[[gnu::always_inline]] inline std::uint64_t cached(std::uintptr_t at, std::uint64_t generation) {
+    const Set& set = set_of(at);
+    const std::uint64_t tag = tag_of(at, generation);
+    std::uint64_t word = set.first.load(relaxed);
+    if (word >> Packed::bits == tag) [[likely]]
+        return word;
+    word = set.second.load(relaxed);
+    return word >> Packed::bits == tag ? word : 0;
+}
+
+[[gnu::noinline]] Row look_up(std::uintptr_t at, std::uint64_t generation) {
+    const Row row = find_row(at);
+    const std::uint64_t packed = Packed::pack(row);
+    if (packed != Packed::not_packed && cacheable(at)) {
+        Set& set = set_of(at);
+        set.second.store(set.first.load(relaxed), relaxed);
+        set.first.store(tag_of(at, generation) << Packed::bits | packed, relaxed);
+    }
+    return row;
+}
+
+/// Whether a call ends right before `address`.
+bool follows_call(std::uintptr_t address) {
+    constexpr unsigned longest = 8;
+    if (address < longest || !StackReader::readable(address - longest, longest)) return false;
+    std::uint8_t code[longest];
+    std::memcpy(code, reinterpret_cast<const void*>(address - longest), longest);
+    if (code[longest - 5] == 0xE8) return true;
+    for (unsigned length = 2; length <= longest; ++length)
+        if (code[longest - length] == 0xFF && (code[longest - length + 1] >> 3 & 7) == 2) return true;
+    return false;
+}
+
+class Walk {
+  public:
+    Walk(const Registers& from, bool exact) : now_(from), exact_(exact), generation_(current_generation()), stack_(from.sp) {}
+
+    [[gnu::always_inline]] std::size_t run(std::uintptr_t* frames, std::size_t max) {
+        std::size_t count = 0;
+        while (count < max) {
+            frames[count++] = now_.pc;
+            if (!step() || now_.pc == 0) break;
+        }
+        return count;
+    }
+
+  private:
+    static constexpr std::uintptr_t frame_reach_ = std::uintptr_t{1} << 20;
+
+    [[gnu::always_inline]] bool step() {
+        const std::uintptr_t at = now_.pc - (exact_ ? 0 : 1);
+        const std::uint64_t word = cached(at, generation_);
+        if (word == 0 || !Packed::from_register(word)) [[unlikely]]
+            return step_slowly(at, word);
+        const std::uintptr_t cfa = (Packed::kind(word) == Kind::fp ? now_.fp : now_.sp) + Packed::cfa_offset(word);
+        if (cfa <= now_.sp || !stack_.read(cfa - 8, now_.pc)) return false;
+        if (Packed::saved_below(word) != 0 && !stack_.read(cfa - Packed::saved_below(word), now_.fp)) return false;
+        now_.sp = cfa;
+        exact_ = false;
+        return true;
+    }
+
+    [[gnu::noinline]] bool step_slowly(std::uintptr_t at, std::uint64_t word) {
+        const Row row = word != 0 ? Packed::unpack(word) : look_up(at, generation_);
+        const bool exact = exact_;
+        exact_ = false;
+        std::uintptr_t cfa = 0;
+        switch (row.kind) {
+            case Kind::sp: cfa = now_.sp; break;
+            case Kind::fp: cfa = now_.fp; break;
+            case Kind::fp_indirect:
+                if (!stack_.read(now_.fp + static_cast<std::uintptr_t>(row.cfa_offset), cfa)) return false;
+                break;
+            case Kind::signal: return leave_signal();
+            case Kind::end: return false;
+            case Kind::unknown: return exact && leave_wild_call() ? true : step_by_frame_pointer();
+        }
+        if (row.kind != Kind::fp_indirect) cfa += static_cast<std::uintptr_t>(row.cfa_offset);
+        if (cfa <= now_.sp) return false;
+        std::uintptr_t pc = 0, fp = now_.fp;
+        if (!stack_.read(cfa - 8, pc)) return false;
+        switch (row.saved) {
+            case Row::Saved::in_register: break;
+            case Row::Saved::below_cfa:
+                if (!stack_.read(cfa + static_cast<std::uintptr_t>(row.saved_offset), fp)) return false;
+                break;
+            case Row::Saved::at_fp:
+                if (!stack_.read(now_.fp + static_cast<std::uintptr_t>(row.saved_offset), fp)) return false;
+                break;
+            // Who needs it finds nothing at address 0 and stops.
+            case Row::Saved::lost: fp = 0; break;
+        }
+        now_ = {pc, cfa, fp};
+        return true;
+    }
+
+    /// The kernel puts a ucontext right above the return address of a signal handler. The interrupted code can be on another stack.
+    bool leave_signal() {
+        const auto saved = [&](int which, std::uintptr_t& value) {
+            return stack_.read(now_.sp + offsetof(ucontext_t, uc_mcontext.gregs) + static_cast<std::size_t>(which) * 8, value);
+        };
+        Registers interrupted;
+        if (!saved(REG_RIP, interrupted.pc) || !saved(REG_RSP, interrupted.sp) || !saved(REG_RBP, interrupted.fp)) return false;
+        now_ = interrupted;
+        stack_ = StackReader(now_.sp);
+        exact_ = true;
+        return true;
+    }
+
+    /// A call of something that is not code: nothing ran there yet, the return address is on top of the stack.
+    bool leave_wild_call() {
+        std::uintptr_t pc = 0;
+        if (StackReader::readable(now_.pc, 1) || !stack_.read(now_.sp, pc) || !follows_call(pc)) return false;
+        now_.pc = pc;
+        now_.sp += 8;
+        return true;
+    }
+
+    /// Code without tables. rbp may be anything there, so what it leads to must look like a frame.
+    bool step_by_frame_pointer() {
+        std::uintptr_t fp = 0, pc = 0;
+        if (now_.fp % 8 != 0 || now_.fp < now_.sp || now_.fp - now_.sp > frame_reach_) return false;
+        if (!stack_.read(now_.fp, fp) || !stack_.read(now_.fp + 8, pc)) return false;
+        if (cached(pc - 1, generation_) == 0 && !follows_call(pc)) return false;
+        now_ = {pc, now_.fp + 16, fp};
+        return true;
+    }
+
+    Registers now_;
+    bool exact_;
+    const std::uint64_t generation_;
+    StackReader stack_;
+};
+
+}  // namespace
+
+Registers interrupted(const void* ucontext) {
+    const auto& saved = static_cast<const ucontext_t*>(ucontext)->uc_mcontext.gregs;
+    return {static_cast<std::uintptr_t>(saved[REG_RIP]), static_cast<std::uintptr_t>(saved[REG_RSP]),
+            static_cast<std::uintptr_t>(saved[REG_RBP])};
+}
+
+std::size_t capture(const Registers& from, bool exact_pc, std::uintptr_t* frames, std::size_t max) {
+    return Walk(from, exact_pc).run(frames, max);
+}
+
+void forget() {
+    std::uint64_t before = forgotten.load(relaxed);
+    do {
+        // Before a generation's number comes again, its old words must be gone.
+        if ((before + 1) % generations != 0) continue;
+        for (Set& set : sets) {
+            if (set.first.load(relaxed) != 0) set.first.store(0, relaxed);
+            if (set.second.load(relaxed) != 0) set.second.store(0, relaxed);
+        }
+    } while (!forgotten.compare_exchange_weak(before, before + 1, seq_cst, relaxed));
+}
+
+}  // namespace mpmm::unwind
+
+#endif
