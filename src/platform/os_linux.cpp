@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "platform/os.hpp"
 
+#include "platform/signal_safe.hpp"
+
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -14,15 +16,6 @@
 extern "C" char** environ;
 
 namespace mpmm::os {
-namespace {
-
-/// Restores errno: a malloc that succeeds, and every free, must not change it.
-struct KeepErrno {
-    int saved = errno;
-    ~KeepErrno() { errno = saved; }
-};
-
-}  // namespace
 
 std::size_t page_size() { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
 
