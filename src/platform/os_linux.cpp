@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "platform/os.hpp"
 
+#include "platform/signal_safe.hpp"
+
 #include <cerrno>
 #include <climits>
 #include <cstdint>
@@ -19,12 +21,6 @@ extern "C" char** environ;
 
 namespace mpmm::os {
 namespace {
-
-/// Restores errno: a malloc that succeeds, and every free, must not change it.
-struct KeepErrno {
-    int saved = errno;
-    ~KeepErrno() { errno = saved; }
-};
 
 /// A small file's content; 0 bytes when it cannot be read.
 std::size_t read_file(const char* path, char* text, std::size_t size) {
