@@ -27,9 +27,7 @@ bool holds_data(std::uint64_t page, Reader::Absent absent) {
 }  // namespace
 
 Reader::Reader()
-    : buffer_(copy_size_ + presence_count_ * sizeof(std::uint64_t)),
-      page_(os::page_size()),
-      page_map_(open("/proc/thread-self/pagemap")) {}
+    : buffer_(copy_size_ + presence_count_ * sizeof(std::uint64_t)), page_(os::page_size()), page_map_(open("/proc/thread-self/pagemap")) {}
 
 Reader::~Reader() {
     if (page_map_ >= 0) raw_syscall(SYS_close, page_map_);

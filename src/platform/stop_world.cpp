@@ -130,11 +130,12 @@ class TaskDirectory {
     bool alone() const {
         const long self = raw_syscall(SYS_gettid);
         bool others = false;
-        return descriptor_ >= 0 && proc_task::each(descriptor_,
-                                                   [&](int tid) {
-                                                       if (tid != self && proc_task::state(descriptor_, tid) != 'Z') others = true;
-                                                       return !others;
-                                                   }) &&
+        return descriptor_ >= 0 &&
+               proc_task::each(descriptor_,
+                               [&](int tid) {
+                                   if (tid != self && proc_task::state(descriptor_, tid) != 'Z') others = true;
+                                   return !others;
+                               }) &&
                !others;
     }
 
@@ -195,7 +196,8 @@ Phase run_helper(Shared& shared, void* stack_top) {
     shared.go.store(1);
     raw_syscall(SYS_futex, &shared.go, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
     // ECHILD: the program's own wait took it, so it has ended.
-    while (raw_syscall(SYS_wait4, helper, nullptr, __WALL, nullptr) == -EINTR) {}
+    while (raw_syscall(SYS_wait4, helper, nullptr, __WALL, nullptr) == -EINTR) {
+    }
     if (declared) raw_syscall(SYS_prctl, PR_SET_PTRACER, 0, 0, 0, 0);
     return static_cast<Phase>(shared.phase.load());
 }

@@ -71,10 +71,8 @@ bool Stopper::seize_new(std::size_t& fresh) {
                 tables_.records[count_++] = {tid, State::pending, 0};
                 ++fresh;
                 return true;
-            case Seized::ended:
-                return true;
-            case Seized::refused:
-                break;
+            case Seized::ended: return true;
+            case Seized::refused: break;
         }
         refused = true;
         return false;

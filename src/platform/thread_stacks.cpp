@@ -48,7 +48,8 @@ ThreadStacks::ThreadStacks(const stop_world::World& world, Reader& reader)
 bool ThreadStacks::read_header(std::uintptr_t pointer, Header& header) {
     // Mapped memory may end soon after the fields.
     std::memset(&header, 0, sizeof header);
-    return reader_.copy(&header, pointer, sizeof header) >= sizeof header / 2 && header.words[tcb] == pointer && header.words[self] == pointer;
+    return reader_.copy(&header, pointer, sizeof header) >= sizeof header / 2 && header.words[tcb] == pointer &&
+           header.words[self] == pointer;
 }
 
 bool ThreadStacks::find_stack(std::uintptr_t pointer, const Header& header, Range& block, std::uintptr_t& lowest) {

@@ -43,12 +43,12 @@ class ArenaFinder {
         for (std::uint32_t i = 0; i < count_; ++i) f(block(i));
     }
 
-    Block block(std::uint32_t index) const {
-        return {base() + index * block_size_, base() + (index + 1) * block_size_, index};
-    }
+    Block block(std::uint32_t index) const { return {base() + index * block_size_, base() + (index + 1) * block_size_, index}; }
     Reach operator[](std::uint32_t index) const { return reach_[index]; }
     /// The word number `word` of a block.
-    std::uintptr_t& at(std::uint32_t index, std::size_t word) { return reinterpret_cast<std::uintptr_t*>(base() + index * block_size_)[word]; }
+    std::uintptr_t& at(std::uint32_t index, std::size_t word) {
+        return reinterpret_cast<std::uintptr_t*>(base() + index * block_size_)[word];
+    }
     void point(std::uint32_t from, std::uint32_t to, std::size_t word = 0) { at(from, word) = block(to).begin + to % block_size_; }
     void forget() {
         for (std::uint32_t i = 0; i < count_; ++i) reach_[i] = Reach::unseen;
@@ -104,7 +104,10 @@ struct ArenaCheck {
             Reachability<ArenaFinder>* marking;
         } both{&check.arena, &marking};
         check.visited = roots::visit(
-            world, [](void* c, std::uintptr_t address, std::uintptr_t& end) { return ArenaFinder::excluded(static_cast<Both*>(c)->arena, address, end); },
+            world,
+            [](void* c, std::uintptr_t address, std::uintptr_t& end) {
+                return ArenaFinder::excluded(static_cast<Both*>(c)->arena, address, end);
+            },
             [](void* c, const std::uintptr_t* begin, const std::uintptr_t* end) {
                 Reachability<ArenaFinder>::add_roots(static_cast<Both*>(c)->marking, begin, end);
             },

@@ -13,7 +13,8 @@ namespace {
 using test::ArenaFinder;
 using Marking = Reachability<ArenaFinder>;
 
-void mark(ArenaFinder& arena, std::vector<std::uint32_t> roots, bool no_stack = false, bool no_candidates = false, bool others_run = false) {
+void mark(ArenaFinder& arena, std::vector<std::uint32_t> roots, bool no_stack = false, bool no_candidates = false,
+          bool others_run = false) {
     Marking marking(arena, {others_run, true});
     ASSERT_TRUE(marking.ready());
     marking.forbid_growth(no_stack, no_candidates);
@@ -25,12 +26,12 @@ void mark(ArenaFinder& arena, std::vector<std::uint32_t> roots, bool no_stack = 
 
 TEST(Reachability, DirectAndIndirect) {
     ArenaFinder arena(16);
-    arena.point(1, 2), arena.point(2, 3, 7);           // reachable from 1
-    arena.point(6, 5), arena.point(5, 4);              // a chain against the order of the blocks
-    arena.point(8, 9), arena.point(9, 8);              // a ring
+    arena.point(1, 2), arena.point(2, 3, 7);                        // reachable from 1
+    arena.point(6, 5), arena.point(5, 4);                           // a chain against the order of the blocks
+    arena.point(8, 9), arena.point(9, 8);                           // a ring
     arena.point(12, 11), arena.point(11, 10), arena.point(10, 11);  // a ring that hangs on 12
-    arena.point(13, 13);                               // itself
-    arena.point(14, 3);                                // leads to what is reachable
+    arena.point(13, 13);                                            // itself
+    arena.point(14, 3);                                             // leads to what is reachable
     mark(arena, {1});
     for (const int i : {1, 2, 3}) EXPECT_EQ(arena[i], Reach::reachable) << i;
     for (const int i : {0, 6, 7, 12, 13, 14, 15}) EXPECT_EQ(arena[i], Reach::direct) << i;
@@ -53,8 +54,8 @@ TEST(Reachability, WordsInsideAndOutside) {
 }
 
 /// By definition, in quadratic time: a leak is right to be indirect if another leak leads to it.
-void compare_with_definition(ArenaFinder& arena, const std::vector<std::vector<std::uint32_t>>& edges, const std::vector<std::uint32_t>& roots,
-                             bool exact) {
+void compare_with_definition(ArenaFinder& arena, const std::vector<std::vector<std::uint32_t>>& edges,
+                             const std::vector<std::uint32_t>& roots, bool exact) {
     const std::uint32_t count = arena.count();
     std::vector<std::vector<bool>> leads(count, std::vector<bool>(count));
     const auto flood = [&](std::uint32_t from, std::vector<bool>& seen) {
