@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <string>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 
@@ -336,6 +337,22 @@ TEST_F(Roots, BehindAHandlerOnItsOwnStack) {
         local = 0;
         other.ss_flags = SS_DISABLE;
         sigaltstack(&other, nullptr);
+    });
+    EXPECT_TRUE(found(1));
+}
+
+TEST_F(Roots, StackOfAThreadThatNobodyCanStop) {
+    Worker worker([](Worker& self) {
+        volatile std::uintptr_t local;
+        put(&local, secret(1));
+        self.waits = true;
+        const pid_t child = vfork();
+        if (child == 0) {
+            usleep(700000);
+            _exit(0);
+        }
+        waitpid(child, nullptr, 0);
+        local = 0;
     });
     EXPECT_TRUE(found(1));
 }

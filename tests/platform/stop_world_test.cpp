@@ -15,7 +15,10 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <string>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <thread>
@@ -138,25 +141,27 @@ TEST_F(StopWorld, SignalsOfOthersAreNotLost) {
     action.sa_handler = [](int) { ++handled; };
     action.sa_flags = SA_RESTART;
     sigaction(SIGRTMIN + 3, &action, &before);
-    std::atomic<bool> end{false};
+    std::atomic<bool> sent_all{false}, end{false};
+    std::atomic<long> sent{0};
     std::thread spinner([&] {
         while (!end) {
         }
     });
-    long sent = 0;
     std::thread sender([&] {
-        while (!end) {
+        while (!sent_all) {
             // Of a real-time signal each one counts.
             if (pthread_kill(spinner.native_handle(), SIGRTMIN + 3) == 0) ++sent;
             usleep(50);
         }
     });
-    for (int round = 0; round < 200; ++round) EXPECT_EQ(stop_world::run([](void*, const stop_world::World&) {}, nullptr), Result::stopped);
-    end = true;
+    for (int round = 0; round < 200 || sent < 500; ++round)
+        ASSERT_EQ(stop_world::run([](void*, const stop_world::World&) {}, nullptr), Result::stopped);
+    sent_all = true;
     sender.join();
+    for (int wait = 0; wait < 2000 && handled != sent; ++wait) usleep(1000);
+    end = true;
     spinner.join();
     EXPECT_EQ(handled, sent);
-    EXPECT_GT(sent, 10);
     sigaction(SIGRTMIN + 3, &before, nullptr);
 }
 
@@ -193,6 +198,29 @@ TEST_F(StopWorld, TwoAtOnceAndFromAThread) {
                           Result::stopped);
         });
     for (auto& thread : threads) thread.join();
+}
+
+TEST_F(StopWorld, InTheChildOfFork) {
+    std::atomic<bool> end{false};
+    std::thread other([&] {
+        while (!end) stop_world::run([](void*, const stop_world::World&) { usleep(500); }, nullptr);
+    });
+    for (int round = 0; round < 50; ++round) {
+        usleep(200);
+        const pid_t child = fork();
+        if (child == 0) {
+            alarm(20);
+            stop_world::reset_after_fork();
+            _exit(stop_world::run([](void*, const stop_world::World& world) { ASSERT_EQ(world.count, 1u); }, nullptr) == Result::stopped
+                      ? 0
+                      : 1);
+        }
+        int status = -1;
+        EXPECT_EQ(waitpid(child, &status, 0), child);
+        EXPECT_EQ(status, 0);
+    }
+    end = true;
+    other.join();
 }
 
 TEST_F(StopWorld, NotDumpable) {
@@ -243,8 +271,9 @@ const char* name_of(Result result) {
 
 void report_one_check(const char* when) {
     static ArenaFinder arena(8);
-    [[gnu::used]] static volatile std::uintptr_t root;
+    static std::uintptr_t root;
     root = arena.block(3).begin;
+    asm volatile("" ::"r"(&root) : "memory");  // it is never read
     ArenaCheck check(arena);
     check.run();
     std::printf("%s: %s, %zu threads, %s\n", when, name_of(check.result), check.threads,
@@ -294,6 +323,64 @@ TEST(StopWorldAlone, DISABLED_MainEnded) {
     }).detach();
     // The thread only, without unwinding through the test.
     syscall(SYS_exit, 0);
+}
+
+/// From now on these system calls get `action`.
+void forbid(std::initializer_list<long> calls, std::uint32_t action) {
+    std::vector<sock_filter> filter{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+    for (const long call : calls) {
+        filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 1));
+        filter.push_back(BPF_STMT(BPF_RET | BPF_K, action));
+    }
+    filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+    sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0)
+        std::puts("no filter");
+}
+
+void sandboxed_check(std::initializer_list<long> calls, std::uint32_t action) {
+    std::thread([] {
+        for (;;) pause();
+    }).detach();
+    forbid(calls, action);
+    report_one_check("sandbox");
+    _exit(0);
+}
+
+TEST(StopWorldAlone, DISABLED_SandboxWithErrors) { sandboxed_check({SYS_ptrace, SYS_process_vm_readv}, SECCOMP_RET_ERRNO | EPERM); }
+TEST(StopWorldAlone, DISABLED_SandboxWithoutClone) { sandboxed_check({SYS_clone}, SECCOMP_RET_ERRNO | EPERM); }
+TEST(StopWorldAlone, DISABLED_SandboxThatKills) { sandboxed_check({SYS_ptrace}, SECCOMP_RET_KILL_PROCESS); }
+
+TEST(StopWorldAlone, DISABLED_NoDescriptors) {
+    const rlimit none{0, 0};
+    setrlimit(RLIMIT_NOFILE, &none);
+    report_one_check("no descriptors");
+}
+
+TEST(StopWorldAlone, DISABLED_NoMemory) {
+    std::thread([] {
+        for (;;) pause();
+    }).detach();
+    const rlimit none{0, 0};
+    setrlimit(RLIMIT_AS, &none);
+    report_one_check("no memory");
+    _exit(0);
+}
+
+TEST(StopWorldAlone, FallsBack) {
+    for (const char* name : {"SandboxWithErrors", "SandboxWithoutClone", "SandboxThatKills"}) {
+        const std::string out = run_alone("", name);
+        if (out.find("no filter") != std::string::npos) GTEST_SKIP() << "no seccomp here";
+        EXPECT_NE(out.find("sandbox: not stopped, 1 threads, global found"), std::string::npos) << out;
+    }
+}
+
+TEST(StopWorldAlone, TellsWhenNothingCanBeKnown) {
+    const std::string descriptors = run_alone("", "NoDescriptors");
+    EXPECT_NE(descriptors.find("no descriptors: not stopped, 1 threads, global lost"), std::string::npos) << descriptors;
+    const std::string memory = run_alone("", "NoMemory");
+    EXPECT_NE(memory.find("no memory: not stopped, 1 threads, global lost"), std::string::npos) << memory;
 }
 
 TEST_F(StopWorld, AtExitWithOthersRunning) {
