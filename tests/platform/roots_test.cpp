@@ -331,10 +331,10 @@ TEST_F(Roots, BehindAHandlerOnItsOwnStack) {
         action.sa_flags = SA_ONSTACK;
         action.sa_handler = [](int) { current->wait(); };
         sigaction(SIGUSR2, &action, nullptr);
-        volatile std::uintptr_t local;
-        put(&local, secret(1));
+        volatile std::uintptr_t local[8192];  // far from what is always in use
+        put(local, secret(1));
         pthread_kill(pthread_self(), SIGUSR2);
-        local = 0;
+        local[0] = 0;
         other.ss_flags = SS_DISABLE;
         sigaltstack(&other, nullptr);
     });

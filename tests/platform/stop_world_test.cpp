@@ -352,6 +352,16 @@ TEST(StopWorldAlone, DISABLED_SandboxWithErrors) { sandboxed_check({SYS_ptrace, 
 TEST(StopWorldAlone, DISABLED_SandboxWithoutClone) { sandboxed_check({SYS_clone}, SECCOMP_RET_ERRNO | EPERM); }
 TEST(StopWorldAlone, DISABLED_SandboxThatKills) { sandboxed_check({SYS_ptrace}, SECCOMP_RET_KILL_PROCESS); }
 
+TEST(StopWorldAlone, DISABLED_GaveUpRights) {
+    std::thread([] {
+        for (;;) pause();
+    }).detach();
+    // The kernel makes such a process not dumpable.
+    if (setresuid(65534, 65534, 65534) != 0) std::puts("not root");
+    report_one_check("gave up");
+    _exit(0);
+}
+
 TEST(StopWorldAlone, DISABLED_NoDescriptors) {
     const rlimit none{0, 0};
     setrlimit(RLIMIT_NOFILE, &none);
@@ -387,6 +397,12 @@ TEST_F(StopWorld, AtExitWithOthersRunning) {
     const std::string out = run_alone("", "AtExit");
     EXPECT_NE(out.find("at exit: stopped, 3 threads, global found"), std::string::npos) << out;
     EXPECT_NE(out.find("status 0"), std::string::npos) << out;
+}
+
+TEST_F(StopWorld, AfterGivingUpRights) {
+    const std::string out = run_alone("", "GaveUpRights");
+    if (out.find("not root") != std::string::npos) GTEST_SKIP() << "not root";
+    EXPECT_NE(out.find("gave up: stopped, 2 threads, global found"), std::string::npos) << out;
 }
 
 TEST_F(StopWorld, WhenTheMainThreadEnded) {
