@@ -14,6 +14,7 @@
 
 #include "heap/heap.hpp"
 #include "platform/fault.hpp"
+#include "platform/stop_world.hpp"
 #include "platform/unwind.hpp"
 #include "verify/error.hpp"
 #include "verify/guarded.hpp"

@@ -44,7 +44,7 @@ bool CheckedFront<H>::find(const void* address, Place& place) {
     }
     if (state == OwnerState::unused || state == OwnerState::large_free || state == OwnerState::intrusive) return false;
     auto& block = *static_cast<Block*>(tenant);
-    const auto index = static_cast<std::size_t>(block.reciprocal.divide(static_cast<std::size_t>(where - block.base)).index);
+    const std::uint64_t index = block.reciprocal.divide(static_cast<std::size_t>(where - block.base)).quotient;
     if (index >= block.blocks || block.record.allocations == nullptr) return false;
     AllocRecord& record = block.record.allocations[index];
     std::byte* const low = block.address(static_cast<unsigned>(index));

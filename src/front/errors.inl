@@ -2,7 +2,7 @@
 // Gathering what a report tells about a block.
 #pragma once
 
-#include "platform/modules.hpp"
+#include "verify/place_name.hpp"
 
 namespace mpmm {
 
@@ -84,12 +84,8 @@ void CheckedFront<H>::bad_free(const Site& site, const void* user, const Place* 
         error.what.text("the block was freed already");
     } else {
         error.kind = report::Kind::invalid_free;
-        modules::Module module;
-        const auto address = reinterpret_cast<std::uintptr_t>(user);
-        if (address - site.sp < 64 * 1024 * 1024 && modules::is_stack(address)) error.what.text("the address is on a thread's stack");
-        else if (modules::find(address, module)) error.what.text("the address is in ").text(module.path);
-        else if (H::describe(user).kind != MPMM_ADDRESS_FOREIGN) error.what.text("the address is the heap's, but no block of it");
-        else error.what.text("the address is not the heap's");
+        report::name_place(error.what.text("the address is "), user, site.sp);
+        if (H::describe(user).kind != MPMM_ADDRESS_FOREIGN) error.what.text(", the heap's, but no block of it");
     }
     report::error(error);
 }

@@ -132,6 +132,7 @@ void CheckedFront<H>::start() {
             guarded::reset_after_fork();
             large_lock_.reset_after_fork();
             report::reset_after_fork();
+            stop_world::reset_after_fork();
             verify_threads::after_fork();
         });
 }

@@ -171,24 +171,26 @@ template <class H>
 std::size_t CheckedFront<H>::leak_check() {
     using Large = typename LeakFinder::Large;
     constexpr std::size_t most_large = 1 << 20;
-    hidden::Memory storage(most_large * sizeof(Large)), group_storage(leak_groups::Table::bytes);
-    if (storage.begin() == nullptr || group_storage.begin() == nullptr) {
+    auto* const storage = static_cast<Large*>(os::reserve(most_large * sizeof(Large), true));
+    void* const group_storage = os::reserve(leak_groups::Table::bytes, true);
+    if (storage == nullptr || group_storage == nullptr) {
         report::note("leak check: no memory for it", 0);
         return 0;
     }
-    LeakCheck check{LeakFinder(reinterpret_cast<Large*>(storage.begin()), most_large), leak_groups::Table(group_storage.begin())};
+    LeakCheck check{LeakFinder(storage, most_large), leak_groups::Table(group_storage)};
     {
         // Nobody is stopped in the middle of moving a large block.
         const Guard guard(large_lock_);
         stop_world::run(&LeakCheck::run, &check);
     }
-    if (!check.complete) {
-        report::note("leak check: the process's memory cannot be looked at here, nothing was checked", 0);
-        return 0;
-    }
-    if (check.result == stop_world::Result::not_stopped)
+    std::size_t leaked = 0;
+    if (!check.complete) report::note("leak check: the process's memory cannot be looked at here, nothing was checked", 0);
+    if (check.complete && check.result == stop_world::Result::not_stopped)
         report::note("leak check: other threads could not be stopped (a debugger, or a sandbox); leaks may be reported wrongly", 0);
-    return check.groups.report(verify_threads::number());
+    if (check.complete) leaked = check.groups.report(verify_threads::number());
+    os::unmap(storage, most_large * sizeof(Large));
+    os::unmap(group_storage, leak_groups::Table::bytes);
+    return leaked;
 }
 
 }  // namespace mpmm

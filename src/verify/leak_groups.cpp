@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verify/leak_groups.hpp"
 
-#include "platform/hidden.hpp"
+#include "platform/os.hpp"
 #include "verify/options.hpp"
 #include "verify/symbolize.hpp"
 
@@ -77,9 +77,9 @@ void Table::suppress() {
     std::size_t total = 0;
     const std::uintptr_t* frames = nullptr;
     for (std::size_t i = 0; i < count_; ++i) total += stack_depot::get(groups_[i].stack, frames);
-    const hidden::Memory memory(total * (sizeof(std::uintptr_t) + sizeof(std::uint32_t)) + 1);
-    if (memory.begin() == nullptr) return;
-    auto* const addresses = reinterpret_cast<std::uintptr_t*>(memory.begin());
+    const std::size_t bytes_needed = (total + 1) * (sizeof(std::uintptr_t) + sizeof(std::uint32_t));
+    auto* const addresses = static_cast<std::uintptr_t*>(os::reserve(bytes_needed, true));
+    if (addresses == nullptr) return;
     auto* const group_of = reinterpret_cast<std::uint32_t*>(addresses + total);
     std::size_t at = 0;
     for (std::size_t i = 0; i < count_; ++i) {
@@ -101,6 +101,7 @@ void Table::suppress() {
             if (suppressed(text, frame.function)) groups[owner[index]].blocks = 0;
         },
         &context);
+    os::unmap(addresses, bytes_needed);
     count_ = static_cast<std::size_t>(std::remove_if(groups_, groups_ + count_, [](const report::Leak& leak) { return leak.blocks == 0; }) - groups_);
 }
 
@@ -112,20 +113,20 @@ std::size_t Table::report(std::uint16_t thread) {
     std::sort(groups_, groups_ + count_, [](const report::Leak& a, const report::Leak& b) {
         return a.direct != b.direct ? a.direct : a.bytes != b.bytes ? a.bytes > b.bytes : a.stack < b.stack;
     });
-    std::size_t bytes = 0, blocks = 0;
+    std::size_t sum = 0, blocks = 0;
     for (std::size_t i = 0; i < count_; ++i) {
-        bytes += groups_[i].bytes;
+        sum += groups_[i].bytes;
         blocks += groups_[i].blocks;
     }
     report::Error error;
     error.kind = report::Kind::leak;
     error.address = groups_[0].example;
     error.thread = thread;
-    error.what.decimal(bytes).text(" byte(s) in ").decimal(blocks).text(" block(s) that nothing points to");
+    error.what.decimal(sum).text(" byte(s) in ").decimal(blocks).text(" block(s) that nothing points to");
     error.leaks = groups_;
     error.leak_count = std::min(count_, most_listed);
     if (count_ > most_listed) error.what.text("; the biggest ").decimal(most_listed).text(" of ").decimal(count_).text(" groups");
-    error.leaked_bytes = bytes;
+    error.leaked_bytes = sum;
     error.leaked_blocks = blocks;
     report::error(error);
     return blocks;
