@@ -50,7 +50,7 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     alignas(G::line) BlockAllocator* next_recovered = nullptr;
     std::uint64_t idle_units = 0;   ///< units that were unused at the last purge pass already
     std::uint64_t clean_units = 0;  ///< units of which no whole page is in memory
-    [[no_unique_address]] typename V::BlockRecord record;
+    [[no_unique_address]] typename V::template BlockRecord<words> record;
 
     /// Sets up all blocks as free. `clean`: the slot's pages are not in memory.
     void create(const Shape& shape, unsigned index, std::byte* slot, SlotChunk<C>* owner_chunk, bool clean);
@@ -146,8 +146,8 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     /// The free map is looked at first: what this thread rightly frees cannot be in it before, but may be the moment it is published. It
     /// also tells of a slot that went back meanwhile. A block that was handed out again is not seen here.
     void publish(unsigned w, std::uint64_t mask) {
-        V::remote_published(*this, w, mask);
         mask &= ~report_twice(w, free_word(w) & mask);
+        V::remote_published(*this, w, mask);
         // seq_cst: one side of the wake-up handshake, see ThreadCache::retire().
         report_twice(w, remote_map[w].fetch_or(mask, seq_cst) & mask);
     }
@@ -158,6 +158,7 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
             if (remote_map[w].load(relaxed) == 0) continue;
             // acquire: what the freeing thread wrote to the block happens before its next use. publish() is the partner.
             const std::uint64_t taken = remote_map[w].exchange(0, acquire), free = free_word(w);
+            V::taken_over(*this, w, taken);
             report_twice(w, taken & free);
             free_map[w].store(free | taken, relaxed);
             any = true;
@@ -169,13 +170,18 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     /// Changes the owner word by its owner. seq_cst where the wake-up handshake needs it, release elsewhere: a new owner must see the maps.
     void set_owner(Owner to, std::memory_order order = release) {
         V::owner_changed(*this, owner_word.load(relaxed), to.word());
+        V::owner_is(*this, to.word());
         owner_word.store(to.word(), order);
     }
     /// Changes the owner word if it still is `from`.
     bool change_owner(Owner from, Owner to) {
         V::owner_changed(*this, from.word(), to.word());
         std::uintptr_t expected = from.word();
-        return owner_word.compare_exchange_strong(expected, to.word(), seq_cst, seq_cst);
+        const bool changed = owner_word.compare_exchange_strong(expected, to.word(), seq_cst, seq_cst);
+        // Who gave the new owner something to find has not told him yet, and who is the owner has not gone on.
+        if constexpr (V::enabled)
+            if (changed) V::owner_is(*this, to.word());
+        return changed;
     }
 
     // ---- unused memory inside the slot ----

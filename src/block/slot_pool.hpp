@@ -61,6 +61,7 @@ class alignas(tenant_alignment) SlotChunk : public Tenant {
 
 template <class C>
 class SlotPool {
+    friend Inspector<C>;
     using G = typename C::Geometry;
     using Entries = TenantEntries<G>;
     using Chunk = SlotChunk<C>;
@@ -89,6 +90,7 @@ class SlotPool {
         // create() sets every member but the owner word.
         block->create(shape, index, chunk->slot(slot), chunk, clean);
         // Under the lock, so that fork's child finds no used slot that reads as unused; there it stays nobody's.
+        C::Verify::owner_is(*block, Owner(OwnerState::orphan).word());
         block->owner_word.store(Owner(OwnerState::orphan).word(), relaxed);
         return block;
     }

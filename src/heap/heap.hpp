@@ -13,12 +13,10 @@
 
 namespace mpmm {
 
-namespace inspect {
-struct Checker;
-}
-
 template <class C>
 class Heap {
+    friend Inspector<C>;
+
   public:
     using G = typename C::Geometry;
     using Classes = SizeClasses<G>;
@@ -72,10 +70,8 @@ class Heap {
     static void stats(mpmm_stats& out);
     static int walk(mpmm_walk_callback callback, void* context);
     static mpmm_address_info describe(const void* address);
+    /// Checks every invariant and reports what is broken; other threads may run meanwhile. The number of broken ones.
     static std::size_t verify();
-    static void check_large_cache(inspect::Checker& check);
-    static void check_chunk(inspect::Checker& check, SlotChunk<C>& chunk);
-    static void check_block(inspect::Checker& check, Block& block);
 
     /// Registers the fork and thread-exit handlers. Once, early: of all fork handlers ours should run last before the fork and first after.
     static void start() {
@@ -91,6 +87,8 @@ class Heap {
     static void after_fork_parent();
     static void after_fork_child();
     using Slot = ThreadSlot<Cache>;
+    /// Around everything that changes more of a cache than the bitmaps: verify looks at caches in between.
+    using Hold = typename C::Verify::Hold;
 
     [[gnu::always_inline]] static Cache* current() { return Slot::current; }
     template <bool Intrusive, OwnerState State, auto Otherwise>
@@ -120,11 +118,29 @@ class Heap {
         free_in<true, OwnerState::active, &Heap::free_slow>(address, tenant);
     }
     [[gnu::noinline]] static void relieve() {
-        current()->relieve();
+        {
+            const Hold hold(current()->record);
+            current()->relieve();
+        }
         maintain(current());
     }
-    [[gnu::noinline]] static void wake_own(void*, Tenant* tenant) { current()->wake_own(*static_cast<Block*>(tenant)); }
-    [[gnu::noinline]] static void word_became_full(void*, Tenant* tenant) { current()->word_became_full(static_cast<Block*>(tenant)); }
+    [[gnu::noinline]] static void wake_own(void*, Tenant* tenant) {
+        const Hold hold(current()->record);
+        current()->wake_own(*static_cast<Block*>(tenant));
+    }
+    [[gnu::noinline]] static void word_became_full(void*, Tenant* tenant) {
+        const Hold hold(current()->record);
+        current()->word_became_full(static_cast<Block*>(tenant));
+    }
+    /// allocate_slow() of a cache that is the caller's to use.
+    static void* allocate_held(Cache& cache, unsigned index, bool may_grow = true) {
+        const Hold hold(cache.record);
+        return cache.allocate_slow(index, may_grow);
+    }
+    static std::size_t purge_held(Cache& cache, bool now) {
+        const Hold hold(cache.record);
+        return cache.purge(now);
+    }
     [[gnu::noinline]] static void* malloc_slow(std::size_t size);
     [[gnu::noinline]] static void* heartbeat(void* block) {
         maintain(current());
@@ -155,3 +171,4 @@ class Heap {
 
 #include "heap/heap.inl"
 #include "heap/inspect.inl"
+#include "heap/check.hpp"

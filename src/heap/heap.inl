@@ -42,7 +42,10 @@ void Heap<C>::release_cache() {
     if (cache->is_empty_cache()) return;
     exit_hook_.disarm();
     Slot::current = Cache::empty();
-    cache->retire_cache();
+    {
+        const Hold hold(cache->record);
+        cache->retire_cache();
+    }
     registry_.put_back(cache);
 }
 
@@ -62,7 +65,7 @@ void Heap<C>::maintain(Cache* cache) {
     if (cache != nullptr) cache->rearm(now);
     if (options::get(options::purge) == 0) return;
     if (cache != nullptr && now >= cache->last_purge + half) {
-        if (cache->last_purge != 0) cache->purge(delay == 0);
+        if (cache->last_purge != 0) purge_held(*cache, delay == 0);
         cache->last_purge = now;
     }
     // relaxed: it only chooses who does it.
@@ -90,10 +93,10 @@ void* Heap<C>::malloc_class(unsigned index, bool& clean) {
     Cache* const cache = own_cache();
     if (cache == nullptr) return malloc_late(index);
     if (cache->beat_slow()) maintain(cache);
-    void* block = cache->allocate_slow(index);
+    void* block = allocate_held(*cache, index);
     if (block == nullptr) [[unlikely]] {
         reclaim();
-        block = cache->allocate_slow(index);
+        block = allocate_held(*cache, index);
     }
     clean = cache->last_was_clean();
     return or_enomem(block);
@@ -106,7 +109,7 @@ void* Heap<C>::malloc_late(unsigned index) {
     if (late_cache_ == nullptr) late_cache_ = registry_.acquire(shared);
     if (late_cache_ == nullptr) return or_enomem(nullptr);
     if (void* block = nullptr; late_cache_->bin(index).take(block, late_cache_->latest)) return block;
-    return or_enomem(late_cache_->allocate_slow(index));
+    return or_enomem(allocate_held(*late_cache_, index));
 }
 
 template <class C>
@@ -123,7 +126,7 @@ void* Heap<C>::malloc_large(std::size_t size, std::size_t alignment, bool zero) 
 
 template <class C>
 void Heap<C>::reclaim() {
-    if (Cache* const cache = current(); !cache->is_empty_cache()) cache->purge(true);
+    if (Cache* const cache = current(); !cache->is_empty_cache()) purge_held(*cache, true);
     purge_shared(os::now_ms(), 0);
     shared.large.trim(0);
 }
@@ -166,7 +169,7 @@ void* Heap<C>::tcache_malloc(std::size_t size) {
     if (cache == nullptr || size > Classes::max_size) return or_enomem(nullptr);
     const unsigned index = Classes::of(size);
     if (void* block = nullptr; cache->bin(index).take(block, cache->latest)) return cache->beat() ? heartbeat(block) : block;
-    return or_enomem(cache->allocate_slow(index, false));
+    return or_enomem(allocate_held(*cache, index, false));
 }
 
 template <class C>
@@ -188,7 +191,11 @@ void Heap<C>::free_slow(void* address, Tenant* tenant) {
     }
     // A thread that only frees gets a cache too, for the buffer that combines its frees.
     Cache* const cache = own_cache();
-    (cache != nullptr ? cache : Cache::empty())->free_slow(*static_cast<Block*>(tenant), address);
+    {
+        Cache* const by = cache != nullptr ? cache : Cache::empty();
+        const Hold hold(by->record);
+        by->free_slow(*static_cast<Block*>(tenant), address);
+    }
     if (cache != nullptr && cache->beat_slow()) maintain(cache);
 }
 
@@ -282,16 +289,19 @@ std::size_t Heap<C>::round_size(std::size_t size) {
 
 template <class C>
 void Heap<C>::flush() {
-    if (Cache* const cache = current(); !cache->is_empty_cache()) cache->flush();
+    Cache* const cache = current();
+    if (cache->is_empty_cache()) return;
+    const Hold hold(cache->record);
+    cache->flush();
 }
 
 template <class C>
 std::size_t Heap<C>::purge() {
     std::size_t purged = 0;
-    if (Cache* const cache = current(); !cache->is_empty_cache()) purged += cache->purge(true);
+    if (Cache* const cache = current(); !cache->is_empty_cache()) purged += purge_held(*cache, true);
     {
         const Guard guard(late_lock_);
-        if (late_cache_ != nullptr) purged += late_cache_->purge(true);
+        if (late_cache_ != nullptr) purged += purge_held(*late_cache_, true);
     }
     return purged + purge_shared(os::now_ms(), 0);
 }
@@ -302,9 +312,10 @@ std::size_t Heap<C>::purge_shared(std::uint64_t now, std::uint64_t delay) {
     std::size_t purged = 0;
     registry_.for_each([&](Cache& cache) { purged += cache.purge_recovered(delay == 0); });
     if (delay != 0 && late_lock_.try_lock()) {
-        if (late_cache_ != nullptr) purged += late_cache_->purge(false);
+        if (late_cache_ != nullptr) purged += purge_held(*late_cache_, false);
         late_lock_.unlock();
     }
+    const Hold hold(Cache::empty()->record);
     return purged + shared.purge(now, delay);
 }
 

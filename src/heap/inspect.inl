@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looking into the heap: statistics, the walk over live blocks, the description of an address, and the check of every invariant.
+// Looking into the heap: statistics, the walk over live blocks, and the description of an address.
 // No counters are kept on fast paths for this: the bitmaps are counted when somebody asks.
 #pragma once
 
@@ -28,29 +28,6 @@ Run* run_around(Shared<C>& shared, const std::byte* address) {
     });
     return found;
 }
-
-/// Counts broken invariants, and reports each unless it is only a probe.
-struct Checker {
-    bool probe = false;
-    std::size_t broken = 0;
-    void expect(const char* invariant, const void* where, std::uint64_t found, std::uint64_t expected) {
-        if (found == expected) return;
-        ++broken;
-        if (!probe) report::corruption(invariant, where, found, expected);
-    }
-    /// Runs check(checker) until it finds nothing broken, and reports what does not go away: other threads may be in the middle of a change,
-    /// and what is broken stays broken.
-    template <class Check>
-    void settled(Check check) {
-        for (int attempt = 0; attempt < 1000; ++attempt) {
-            Checker quiet{true};
-            check(quiet);
-            if (quiet.broken == 0) return;
-            cpu_relax();
-        }
-        check(*this);
-    }
-};
 
 }  // namespace inspect
 
@@ -130,62 +107,6 @@ mpmm_address_info Heap<C>::describe(const void* address) {
     info.usable_size = block.size;
     info.offset = offset % block.size;
     return info;
-}
-
-template <class C>
-void Heap<C>::check_large_cache(inspect::Checker& check) {
-    using Entries = TenantEntries<G>;
-    const auto entry_at = [](const std::byte* address) { return reinterpret_cast<std::uintptr_t>(shared.map.find(address)); };
-    std::size_t run_bytes = 0;
-    const std::size_t cached = shared.large.for_each_free([&](Run& run) {
-        run_bytes += run.extent.chunks * G::chunk;
-        const auto own = reinterpret_cast<std::uintptr_t>(Entries::whole(&run)), none = reinterpret_cast<std::uintptr_t>(Entries::none());
-        check.expect("a free run's owner word", &run, run.owner_word.load(relaxed), Owner(OwnerState::large_free).word());
-        check.expect("a free run is tagged at its first chunk", &run, entry_at(run.extent.base), own);
-        check.expect("a free run is tagged at its last chunk", &run, entry_at(run.extent.base + (run.extent.chunks - 1) * G::chunk), own);
-        for (std::size_t i = 1; i + 1 < run.extent.chunks; ++i)
-            check.expect("the inside of a free run belongs to nobody", &run, entry_at(run.extent.base + i * G::chunk), none);
-    });
-    check.expect("the large cache's size is the sum of its runs", &shared.large, cached, run_bytes);
-}
-
-template <class C>
-void Heap<C>::check_chunk(inspect::Checker& check, SlotChunk<C>& chunk) {
-    check.expect("a chunk's map entry points at its record", &chunk, reinterpret_cast<std::uintptr_t>(shared.map.find(chunk.extent.base)),
-                 reinterpret_cast<std::uintptr_t>(chunk.entry()));
-    unsigned free_slots = 0;
-    for (unsigned w = 0; w < chunk.bit_words(); ++w) free_slots += count_ones(chunk.free_bits[w]);
-    check.expect("a chunk's free slots are counted", &chunk, chunk.free_slots, free_slots);
-    for (std::size_t i = 0; i < chunk.slots; ++i)
-        if (chunk.is_free(i)) check.expect("a free slot has no owner", chunk.block(i), chunk.block(i)->owner_word.load(relaxed), 0);
-}
-
-template <class C>
-void Heap<C>::check_block(inspect::Checker& check, Block& block) {
-    for (unsigned w = 0; w < Block::words; ++w) {
-        const std::uint64_t free = block.free_map[w].load(relaxed), remote = block.remote_map[w].load(relaxed);
-        check.expect("free and remote map are disjoint", &block, free & remote & block.block_mask(w), 0);
-        check.expect("reserved and out-of-range bits keep their value", &block, free & ~block.block_mask(w),
-                     block.initial_word(w) & ~block.block_mask(w));
-        check.expect("remote bits stand for blocks", &block, remote & ~block.block_mask(w), 0);
-    }
-    check.expect("a used slot's block allocator has a legal owner state", &block, block.owner().is_block_allocator(), true);
-    check.expect("a block allocator lies in its chunk's slot", &block, reinterpret_cast<std::uintptr_t>(shared.locate(block.base)),
-                 reinterpret_cast<std::uintptr_t>(&block));
-}
-
-template <class C>
-std::size_t Heap<C>::verify() {
-    flush();
-    inspect::Checker check;
-    check.settled([](auto& large) { check_large_cache(large); });
-    for (auto& kind : shared.pools) {
-        for (auto& pool : kind) {
-            pool.for_each_chunk([&](SlotChunk<C>& chunk) { check.settled([&](auto& of) { check_chunk(of, chunk); }); });
-            pool.for_each([&](Block& block) { check.settled([&](auto& of) { check_block(of, block); }); });
-        }
-    }
-    return check.broken;
 }
 
 }  // namespace mpmm

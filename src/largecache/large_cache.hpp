@@ -12,12 +12,14 @@
 
 #include "block/tenant_map.hpp"
 #include "largecache/run.hpp"
+#include "verify/policy.hpp"
 #include "verify/report.hpp"
 
 namespace mpmm {
 
 template <class C>
 class LargeCache {
+    friend Inspector<C>;
     using G = typename C::Geometry;
     using Entries = TenantEntries<G>;
 

@@ -34,6 +34,11 @@ std::size_t max_mappings();
 /// Milliseconds of a monotonic clock, cheap and coarse.
 std::uint64_t now_ms();
 
+/// Sleeps for about a millisecond.
+void nap();
+/// Whether all pages of [address, address + size) are mapped: a pointer that may be wrong can be looked at without a crash.
+bool is_mapped(const void* address, std::size_t size);
+
 /// Sleeps while *word == expected; may return early.
 void wait(Atomic<std::uint32_t>& word, std::uint32_t expected);
 /// Wakes one sleeper.

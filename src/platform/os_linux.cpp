@@ -98,6 +98,23 @@ std::size_t max_mappings() {
     return value != 0 ? value : 32768;
 }
 
+void nap() {
+    const KeepErrno keep;
+    const timespec time{0, 1'000'000};
+    ::nanosleep(&time, nullptr);
+}
+
+bool is_mapped(const void* address, std::size_t size) {
+    const KeepErrno keep;
+    const std::uintptr_t page = page_size(), start = reinterpret_cast<std::uintptr_t>(address), end = start + size;
+    if (end < start) return false;
+    for (std::uintptr_t at = start & ~(page - 1); at < end; at += page) {
+        unsigned char resident = 0;
+        if (::mincore(reinterpret_cast<void*>(at), page, &resident) != 0) return false;
+    }
+    return true;
+}
+
 std::uint64_t now_ms() {
     timespec now;
     ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);

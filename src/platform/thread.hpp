@@ -21,6 +21,10 @@ struct ThreadSlot {
 
 namespace thread {
 
+/// A word whose address is the calling thread's identity while it lives.
+[[gnu::tls_model("initial-exec")]] inline constinit thread_local char identity = 0;
+inline const void* self() { return &identity; }
+
 /// Calls a function when a thread ends, after its C++ thread_local destructors. Constant-initialised; thread-safe; allocates nothing.
 class ExitHook {
   public:

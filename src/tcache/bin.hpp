@@ -56,8 +56,10 @@ struct Bin {
         block->touch_word(w);
         // Before it is handed out again: free here, and freed by another thread as well. relaxed: nothing is taken over.
         if (const std::uint64_t remote = block->remote_map[w].load(relaxed); remote != 0) [[unlikely]]
-            if (const std::uint64_t twice = block->report_twice(w, remote & block->free_word(w)); twice != 0)
+            if (const std::uint64_t twice = block->report_twice(w, remote & block->free_word(w)); twice != 0) {
+                C::Verify::withdrawn(*block, w, twice);
                 block->remote_map[w].fetch_and(~twice, relaxed);
+            }
         current = block;
         aim(*block, w, block->free_map[w]);
     }

@@ -8,6 +8,7 @@ namespace mpmm {
 
 template <class C>
 class CacheRegistry {
+    friend Inspector<C>;
     using Cache = ThreadCache<C>;
 
   public:
@@ -49,6 +50,10 @@ class CacheRegistry {
     template <class Visit>
     void for_each_lock(Visit visit) {
         visit(lock_);
+        C::Verify::for_each_lock(Cache::empty()->record, visit);
+        for (Cache* cache = all_; cache != nullptr; cache = cache->next_all) {
+            C::Verify::for_each_lock(cache->record, visit);
+        }
         for (Cache* cache = all_; cache != nullptr; cache = cache->next_all) visit(cache->recover_lock);
     }
     /// In fork's child: only `own` has a thread here, and `late` needs none. The caches of other threads are never used again.

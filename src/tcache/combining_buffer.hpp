@@ -16,6 +16,7 @@ namespace mpmm {
 
 template <class C>
 class CombiningBuffer {
+    friend Inspector<C>;
     using Block = BlockAllocator<C>;
 
   public:

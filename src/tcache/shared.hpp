@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What all thread caches of a heap share: the layers below, and the block allocators whose thread is gone.
 //
-// Lock order: late < caches < recovered lists < orphans < slot pool < large cache < chunk map < persistent < backend. A holder takes only later ones.
+// Lock order: late < caches < verify's lock of each cache < recovered lists < orphans < slot pool < large cache < chunk map < persistent <
+// backend. A holder takes only later ones.
 #pragma once
 
 #include "block/slot_pool.hpp"
@@ -13,6 +14,7 @@ namespace mpmm {
 /// Block allocators of one class without an owner, for any thread to adopt.
 template <class C>
 class OrphanList {
+    friend Inspector<C>;
     using Block = BlockAllocator<C>;
 
   public:

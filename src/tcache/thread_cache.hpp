@@ -14,6 +14,7 @@ namespace mpmm {
 
 template <class C>
 class alignas(64) ThreadCache {
+    friend Inspector<C>;
     using G = typename C::Geometry;
     using Classes = SizeClasses<G>;
     using V = typename C::Verify;
@@ -135,6 +136,7 @@ class alignas(64) ThreadCache {
     /// left alone from now on; what wakes later is rescued.
     void after_fork(bool has_thread) {
         recovered.store(nullptr, relaxed);
+        V::cache_after_fork(record, !has_thread && alive.load(relaxed));
         if (!has_thread) alive.store(false, relaxed);
     }
 
@@ -191,6 +193,11 @@ class alignas(64) ThreadCache {
     BlockList<C> waiting_[Classes::count]{};
     CombiningBuffer<C> combining_;
 
+  public:
+    /// Held by the thread in every slow path of its cache; the empty cache's in what is done for no cache.
+    [[no_unique_address]] typename V::CacheRecord record;
+
+  private:
     static ThreadCache empty_;
 };
 

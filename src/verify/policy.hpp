@@ -9,11 +9,20 @@
 
 namespace mpmm {
 
+/// Sees the private parts of every structure: the check of the whole heap, and tests that break something.
+template <class C>
+struct Inspector;
+
 struct NoVerify {
     static constexpr bool enabled = false;
+    template <unsigned Words>
     struct BlockRecord {};
     struct BinRecord {};
     struct RunRecord {};
+    struct CacheRecord {};
+    struct Hold {
+        explicit Hold(CacheRecord&) {}
+    };
 
     template <class B, class Memory>
     static bool prepare(B&, Memory&, bool) {
@@ -36,7 +45,13 @@ struct NoVerify {
     template <class B>
     static void drained(B&) {}
     template <class B>
+    static void taken_over(B&, unsigned, std::uint64_t) {}
+    template <class B>
+    static void withdrawn(B&, unsigned, std::uint64_t) {}
+    template <class B>
     static void owner_changed(B&, std::uintptr_t, std::uintptr_t) {}
+    template <class B>
+    static void owner_is(B&, std::uintptr_t) {}
     template <class B>
     static void listed(B&, bool) {}
     template <class B>
@@ -44,6 +59,9 @@ struct NoVerify {
     template <class B>
     static void after_fork(B&) {}
     static void thread_ends() {}
+    static void cache_after_fork(CacheRecord&, bool) {}
+    template <class Visit>
+    static void for_each_lock(CacheRecord&, Visit) {}
     template <class Heap>
     static void slow_path() {}
 };
