@@ -15,6 +15,7 @@
 #include "heap/heap.hpp"
 #include "platform/fault.hpp"
 #include "platform/stop_world.hpp"
+#include "platform/thread_pointer.hpp"
 #include "platform/unwind.hpp"
 #include "verify/error.hpp"
 #include "verify/guarded.hpp"
@@ -75,10 +76,14 @@ class CheckedFront {
     static int walk(mpmm_walk_callback callback, void* context);
     static mpmm_address_info describe(const void* address);
     /// The heap's invariants, then every block's redzones and the content of what waits in the quarantine. Returns the errors found.
-    static std::size_t verify();
+    [[gnu::always_inline]] static std::size_t verify() { return check_all({unwind::caller(), "by a check"}); }
     /// Reports what nothing points to; returns the number of blocks.
     static std::size_t leak_check();
-    static bool trim(std::size_t keep);
+    [[gnu::always_inline]] static bool trim(std::size_t keep) {
+        // Whoever wants memory back wants it more than a long memory for errors.
+        let_go_overdue(unwind::caller(), 0);
+        return H::trim(keep);
+    }
 
     /// Once, when the library is loaded.
     static void start();
@@ -88,6 +93,19 @@ class CheckedFront {
   private:
     enum class SizeIs { unknown, given };
     enum class Source { anywhere, cache };
+    /// Who looks, and when, as the report says it.
+    struct Occasion {
+        Site site;
+        const char* when;
+    };
+
+    /// The calling thread is in here: a signal handler that ends the process must not wait for the locks it may hold.
+    struct Inside {
+        Inside() { ++ThreadNumber<Inside>::value; }
+        ~Inside() { --ThreadNumber<Inside>::value; }
+        Inside(const Inside&) = delete;
+        Inside& operator=(const Inside&) = delete;
+    };
 
     static std::size_t default_alignment(std::size_t size) { return size <= 8 ? 8 : 16; }
     static std::size_t natural_alignment(std::size_t size) {
@@ -101,20 +119,21 @@ class CheckedFront {
     [[gnu::noinline]] static void free_block(const Site& site, Family family, void* user, std::size_t size, SizeIs size_is);
     [[gnu::noinline]] static void* move_block(const Site& site, void* user, std::size_t size, std::size_t old_size, SizeIs size_is);
     [[gnu::noinline]] static bool resize_block(const Site& site, void* user, std::size_t old_size, std::size_t size);
-    static bool take_from_heap(std::size_t size, std::size_t alignment, bool zero, Source source, Place& place);
+    static bool take_from_heap(const Site& site, std::size_t size, std::size_t alignment, bool zero, Source source, Place& place);
     /// Takes the record of the live block at `user`; reports otherwise.
     static bool take_live(const Site& site, void* user, Place& place);
     static bool size_fits(const AllocRecord& record, std::size_t size, SizeIs size_is);
     static bool grow_in_place(const Place& place, std::size_t size);
     /// From the program to the quarantine.
     static void retire(const Site& site, const Place& place);
+    static std::size_t check_all(const Occasion& occasion);
     static void close(const Place& place);
-    static void let_go_overdue(std::size_t limit);
+    static void let_go_overdue(const Site& site, std::size_t limit);
     /// From the quarantine to the heap.
-    static void let_go(const Place& place);
+    static void let_go(const Occasion& occasion, const Place& place);
     static void prefetch(const Place& place);
     static constexpr std::size_t look_ahead = 6, prefetched_bytes = 512;
-    static std::uint64_t count_operation();
+    static std::uint64_t count_operation(const Site& site);
     static std::uint32_t store_stack(const Site& site);
 
     // ---- where things are ----
@@ -137,14 +156,14 @@ class CheckedFront {
     [[gnu::cold]] static void mismatched(const Site& site, const Place& place, report::Kind kind, Family family, std::size_t size);
     [[gnu::cold]] static void bad_free(const Site& site, const void* user, const Place* place);
     /// Reports changed redzones and mends them.
-    static bool check_redzones(const Site& site, const Place& place, bool freed);
+    static bool check_redzones(const Occasion& occasion, const Place& place, bool freed);
     /// Reports what was written into a block that waits, and mends it.
-    static bool check_freed(const Site& site, const Place& place);
-    [[gnu::cold]] static void damaged(const Site& site, const Place& place, bool freed, report::Kind kind, const std::byte* first, const std::byte* begin,
+    static bool check_freed(const Occasion& occasion, const Place& place);
+    [[gnu::cold]] static void damaged(const Occasion& occasion, const Place& place, bool freed, report::Kind kind, const std::byte* first, const std::byte* begin,
                                       const std::byte* end, unsigned char value);
     struct LeakFinder;
     struct LeakCheck;
-    static bool check_place(const Place& place, std::size_t& errors);
+    static bool check_place(const Occasion& occasion, const Place& place);
     static bool fault(const void* address, bool write, const void* context);
     static bool find_freed_large(const void* user, report::Error& error);
 

@@ -10,10 +10,10 @@
 namespace mpmm {
 
 template <class H>
-std::uint64_t CheckedFront<H>::count_operation() {
+std::uint64_t CheckedFront<H>::count_operation(const Site& site) {
     const std::uint64_t number = operations_.fetch_add(1, relaxed) + 1, interval = options::get(options::check_interval);
     if (interval != 0 && number % interval == 0) [[unlikely]]
-        verify();
+        check_all({site, "by a check"});
     return number;
 }
 
@@ -55,7 +55,7 @@ bool CheckedFront<H>::find(const void* address, Place& place) {
 // ---- allocation ----
 
 template <class H>
-bool CheckedFront<H>::take_from_heap(std::size_t size, std::size_t alignment, bool zero, Source source, Place& place) {
+bool CheckedFront<H>::take_from_heap(const Site& site, std::size_t size, std::size_t alignment, bool zero, Source source, Place& place) {
     const std::size_t redzone = options::get(options::redzone_bytes), front = std::bit_ceil(std::max(redzone, alignment));
     const std::size_t whole = front + size + redzone;
     void* low = nullptr;
@@ -64,7 +64,7 @@ bool CheckedFront<H>::take_from_heap(std::size_t size, std::size_t alignment, bo
         if (alignment > 16) low = H::aligned(front, whole, zero);
         else low = zero ? H::zalloc(whole) : H::malloc(whole);
         // What waits in the quarantine is not lost for a program that is short of memory.
-        if (low == nullptr) let_go_overdue(0);
+        if (low == nullptr) let_go_overdue(site, 0);
     }
     if (low == nullptr) return false;
     if (!find(low, place)) {
@@ -80,13 +80,14 @@ bool CheckedFront<H>::take_from_heap(std::size_t size, std::size_t alignment, bo
 
 template <class H>
 void* CheckedFront<H>::allocate(const Site& site, Family family, std::size_t size, std::size_t alignment, bool zero, Source source) {
+    const Inside inside;
     options::load_environment();
     if (size > PTRDIFF_MAX / 2 || alignment > PTRDIFF_MAX / 4) return or_enomem(nullptr);
-    const std::uint64_t sequence = count_operation();
+    const std::uint64_t sequence = count_operation(site);
     Place place;
     const std::size_t guard_alignment = alignment <= 16 ? std::min<std::size_t>(alignment, std::bit_floor(options::get(options::guard_align))) : alignment;
     const bool is_guarded = source == Source::anywhere && guarded::due() && guarded::allocate(size, guard_alignment, place);
-    if (!is_guarded && !take_from_heap(size, alignment, zero, source, place)) return or_enomem(nullptr);
+    if (!is_guarded && !take_from_heap(site, size, alignment, zero, source, place)) return or_enomem(nullptr);
     AllocRecord& record = *place.record;
     record.family = family;
     record.size = size;
@@ -120,11 +121,12 @@ bool CheckedFront<H>::size_fits(const AllocRecord& record, std::size_t size, Siz
 template <class H>
 void CheckedFront<H>::free_block(const Site& site, Family family, void* user, std::size_t size, SizeIs size_is) {
     if (user == nullptr) return;
+    const Inside inside;
     Place place;
     if (!take_live(site, user, place)) return;
     if (place.record->family != family) mismatched(site, place, report::Kind::alloc_dealloc_mismatch, family, 0);
     else if (!size_fits(*place.record, size, size_is)) mismatched(site, place, report::Kind::size_mismatch, family, size);
-    const std::uint64_t sequence = count_operation();
+    const std::uint64_t sequence = count_operation(site);
     if (trace::on()) trace::add(trace::Operation::free, sequence, user, place.record->size);
     retire(site, place);
 }
@@ -132,7 +134,7 @@ void CheckedFront<H>::free_block(const Site& site, Family family, void* user, st
 template <class H>
 void CheckedFront<H>::retire(const Site& site, const Place& place) {
     AllocRecord& record = *place.record;
-    check_redzones(site, place, false);
+    check_redzones({site, "when it was freed"}, place, false);
     record.free_thread = verify_threads::number();
     record.free_stack = store_stack(site);
     if (place.guarded) return guarded::free(place);
@@ -141,8 +143,8 @@ void CheckedFront<H>::retire(const Site& site, const Place& place) {
     const auto length = static_cast<std::size_t>(place.high - place.low);
     const std::size_t cost = record.closed != 0 ? G::page : length, limit = options::get(options::quarantine_bytes);
     record.put(BlockState::quarantined);
-    if (cost > limit || !quarantine::add(place, cost, limit)) let_go(place);
-    let_go_overdue(limit);
+    if (cost > limit || !quarantine::add(place, cost, limit)) let_go({site, "when it was freed"}, place);
+    let_go_overdue(site, limit);
 }
 
 /// Makes every later touch of a freed block show: at once where its pages can be taken away, at the next check elsewhere.
@@ -164,13 +166,14 @@ void CheckedFront<H>::close(const Place& place) {
 }
 
 template <class H>
-void CheckedFront<H>::let_go_overdue(std::size_t limit) {
+void CheckedFront<H>::let_go_overdue(const Site& site, std::size_t limit) {
+    const Occasion occasion{site, "when it left the quarantine"};
     if (limit == 0) quarantine::publish();
     while (quarantine::Batch* const batch = quarantine::overdue(limit)) {
         // These blocks were touched long ago: what they need is fetched a few blocks ahead.
         for (std::size_t i = 0; i < batch->count + look_ahead; ++i) {
             if (i < batch->count) prefetch(batch->blocks[i]);
-            if (i >= look_ahead) let_go(batch->blocks[i - look_ahead]);
+            if (i >= look_ahead) let_go(occasion, batch->blocks[i - look_ahead]);
         }
         quarantine::recycle(batch);
     }
@@ -184,11 +187,10 @@ void CheckedFront<H>::prefetch(const Place& place) {
 }
 
 template <class H>
-void CheckedFront<H>::let_go(const Place& place) {
+void CheckedFront<H>::let_go(const Occasion& occasion, const Place& place) {
     if (!place.record->take(BlockState::quarantined)) return;
-    const Site nowhere{};
-    check_freed(nowhere, place);
-    check_redzones(nowhere, place, true);
+    check_freed(occasion, place);
+    check_redzones(occasion, place, true);
     AllocRecord& record = *place.record;
     if (record.closed != 0) {
         std::byte* const begin = closed_begin(place);
@@ -229,6 +231,7 @@ bool CheckedFront<H>::grow_in_place(const Place& place, std::size_t size) {
 template <class H>
 void* CheckedFront<H>::move_block(const Site& site, void* user, std::size_t size, std::size_t old_size, SizeIs size_is) {
     if (size > PTRDIFF_MAX / 2) return or_enomem(nullptr);
+    const Inside inside;
     Place place;
     if (!take_live(site, user, place)) return nullptr;
     AllocRecord& record = *place.record;
@@ -237,11 +240,11 @@ void* CheckedFront<H>::move_block(const Site& site, void* user, std::size_t size
     // Always to another place, so that stale pointers show; but a large block is too long to copy for that.
     const bool large = !place.guarded && static_cast<std::size_t>(place.high - place.low) > H::Classes::max_size;
     if (large) {
-        check_redzones(site, place, false);
+        check_redzones({site, "when it was reallocated"}, place, false);
         if (size > H::Classes::max_size / 2 && grow_in_place(place, size)) {
             find(place.low, place);
             record.size = size;
-            record.sequence = count_operation() & (all_ones >> 1);
+            record.sequence = count_operation(site) & (all_ones >> 1);
             record.alloc_thread = verify_threads::number();
             record.alloc_stack = store_stack(site);
             patterns::fill_redzones(place);
@@ -256,18 +259,19 @@ void* CheckedFront<H>::move_block(const Site& site, void* user, std::size_t size
         return nullptr;
     }
     std::memcpy(moved, user, std::min<std::size_t>(size, record.size));
-    if (trace::on()) trace::add(trace::Operation::realloc, count_operation(), moved, size, user);
+    if (trace::on()) trace::add(trace::Operation::realloc, count_operation(site), moved, size, user);
     retire(site, place);
     return moved;
 }
 
 template <class H>
 bool CheckedFront<H>::resize_block(const Site& site, void* user, std::size_t old_size, std::size_t size) {
+    const Inside inside;
     Place place;
     if (user == nullptr || size > PTRDIFF_MAX / 2 || !take_live(site, user, place)) return false;
     AllocRecord& record = *place.record;
     if (!size_fits(record, old_size, SizeIs::given)) mismatched(site, place, report::Kind::size_mismatch, Family::malloc, old_size);
-    check_redzones(site, place, false);
+    check_redzones({site, "when it was resized"}, place, false);
     const bool done = grow_in_place(place, size);
     if (done) {
         find(place.low, place);

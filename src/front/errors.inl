@@ -9,7 +9,7 @@ namespace mpmm {
 template <class H>
 void CheckedFront<H>::capture(report::Error& error, const Site& site) {
     error.thread = verify_threads::number();
-    error.stack.count = unwind::capture(site.pc != 0 ? site : unwind::caller(), false, error.stack.frames, stack_depot::max_frames);
+    error.stack.count = unwind::capture(site, false, error.stack.frames, stack_depot::max_frames);
 }
 
 template <class H>
@@ -91,7 +91,7 @@ void CheckedFront<H>::bad_free(const Site& site, const void* user, const Place* 
 }
 
 template <class H>
-void CheckedFront<H>::damaged(const Site& site, const Place& place, bool freed, report::Kind kind, const std::byte* first, const std::byte* begin,
+void CheckedFront<H>::damaged(const Occasion& occasion, const Place& place, bool freed, report::Kind kind, const std::byte* first, const std::byte* begin,
                               const std::byte* end, unsigned char value) {
     report::Error error;
     error.kind = kind;
@@ -112,37 +112,37 @@ void CheckedFront<H>::damaged(const Site& site, const Place& place, bool freed, 
         case report::Kind::heap_buffer_underflow: error.what.text("written before the start of the block"); break;
         default: error.what.text("written to after it was freed"); break;
     }
-    error.what.text(", found ").text(site.pc == 0 ? "by a check" : "when it was freed").text("; ").decimal(count).text(" byte(s) from offset ");
+    error.what.text(", found ").text(occasion.when).text("; ").decimal(count).text(" byte(s) from offset ");
     if (dump.bad_begin < place.user) error.what.text("-").decimal(static_cast<std::uint64_t>(place.user - dump.bad_begin));
     else error.what.decimal(static_cast<std::uint64_t>(dump.bad_begin - place.user));
     error.what.text(" on");
-    capture(error, site);
+    capture(error, occasion.site);
     describe_block(error, place, freed);
     report::error(error);
 }
 
 template <class H>
-bool CheckedFront<H>::check_redzones(const Site& site, const Place& place, bool freed) {
+bool CheckedFront<H>::check_redzones(const Occasion& occasion, const Place& place, bool freed) {
     const std::byte *const before = patterns::damaged_front(place), *const behind = patterns::damaged_rear(place);
     if (before == nullptr && behind == nullptr) [[likely]]
         return true;
     // Both at once is the work of a wild write; the first is told.
     if (behind != nullptr)
-        damaged(site, place, freed, report::Kind::heap_buffer_overflow, behind, place.end(), patterns::rear_end(place), patterns::rear);
+        damaged(occasion, place, freed, report::Kind::heap_buffer_overflow, behind, place.end(), patterns::rear_end(place), patterns::rear);
     else
-        damaged(site, place, freed, report::Kind::heap_buffer_underflow, before, patterns::front_begin(place), place.user, patterns::front);
+        damaged(occasion, place, freed, report::Kind::heap_buffer_underflow, before, patterns::front_begin(place), place.user, patterns::front);
     patterns::fill_redzones(place);
     return false;
 }
 
 template <class H>
-bool CheckedFront<H>::check_freed(const Site& site, const Place& place) {
+bool CheckedFront<H>::check_freed(const Occasion& occasion, const Place& place) {
     const bool closed = place.record->closed != 0;
     const std::byte* const filled = place.user + std::min<std::size_t>(place.record->size, patterns::closed_bytes);
     const auto check = [&](std::byte* begin, const std::byte* end) {
         const std::byte* const first = patterns::mismatch(begin, end, patterns::freed);
         if (first == end) return true;
-        damaged(site, place, true, report::Kind::heap_use_after_free, first, begin, end, patterns::freed);
+        damaged(occasion, place, true, report::Kind::heap_use_after_free, first, begin, end, patterns::freed);
         patterns::paint(begin, end, patterns::freed);
         return false;
     };
@@ -152,7 +152,7 @@ bool CheckedFront<H>::check_freed(const Site& site, const Place& place) {
 
 /// One block, beside running threads: what is wrong must be so while the record stays as it was.
 template <class H>
-bool CheckedFront<H>::check_place(const Place& place, std::size_t& errors) {
+bool CheckedFront<H>::check_place(const Occasion& occasion, const Place& place) {
     AllocRecord& record = *place.record;
     const BlockState state = record.state.load(acquire);
     if (state != BlockState::live && state != BlockState::quarantined) return true;
@@ -160,10 +160,8 @@ bool CheckedFront<H>::check_place(const Place& place, std::size_t& errors) {
     if (patterns::damaged_front(place) == nullptr && patterns::damaged_rear(place) == nullptr && !freed) return true;
     // Changing hands meanwhile: whoever has it checks it.
     if (!record.take(state)) return true;
-    const Site nowhere{};
-    const bool good = check_redzones(nowhere, place, freed) && (!freed || check_freed(nowhere, place));
+    const bool good = check_redzones(occasion, place, freed) && (!freed || check_freed(occasion, place));
     record.put(state);
-    if (!good) ++errors;
     return good;
 }
 

@@ -81,23 +81,17 @@ mpmm_address_info CheckedFront<H>::describe(const void* address) {
 }
 
 template <class H>
-std::size_t CheckedFront<H>::verify() {
+std::size_t CheckedFront<H>::check_all(const Occasion& occasion) {
     std::size_t errors = H::verify();
-    for_each([&](const Place& place) { check_place(place, errors); });
+    for_each([&](const Place& place) { errors += check_place(occasion, place) ? 0 : 1; });
     return errors;
 }
 
 template <class H>
-bool CheckedFront<H>::trim(std::size_t keep) {
-    // Whoever wants memory back wants it more than a long memory for errors.
-    let_go_overdue(0);
-    return H::trim(keep);
-}
-
-template <class H>
 void CheckedFront<H>::finish() {
+    if (ThreadNumber<Inside>::value != 0) return;
     options::load_environment();
-    verify();
+    check_all({unwind::caller(), "at exit"});
     if (options::get(options::detect_leaks) == 0 || leak_check() == 0) return;
     if (options::get(options::halt_on_error) == 0) return;
     const std::uint64_t code = options::get(options::exitcode);

@@ -6,9 +6,9 @@
 #pragma once
 
 #include "block/owner_state.hpp"
-#include "verify/alloc_record.hpp"
 #include "platform/lock.hpp"
 #include "platform/thread.hpp"
+#include "verify/alloc_record.hpp"
 #include "verify/invariants.hpp"
 #include "verify/options.hpp"
 #include "verify/quarantine.hpp"
