@@ -117,7 +117,8 @@ TEST(UnwindLibrary, AnotherInTheSamePlace) {
                                     (folder / (std::string(name) + ".c")).string() + " 2>/dev/null";
         return std::system(command.c_str()) == 0 ? path : std::string();
     };
-    const std::string small = build("small", 24), large = build("large", 808);
+    // Frames of different sizes, and otherwise the same code, so that the call is at the same address.
+    const std::string small = build("small", 408), large = build("large", 808);
     if (small.empty() || large.empty()) {
         std::filesystem::remove_all(folder);
         GTEST_SKIP() << "no C compiler";
