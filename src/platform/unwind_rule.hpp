@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // How to get from one frame to its caller on x86-64: the part of an unwind table's row that concerns the instruction pointer, the stack
-// pointer and the frame pointer rbp, and its form of 25 bits for the cache:
+// pointer and the frame pointer rbp, and its form for the cache, the two ends of a 64-bit word:
 //
-//      24          10 9         3 2    0
-//     | CFA offset/8 | rbp at/8  | kind |      rbp at: below the CFA; 0 when the caller's rbp is still in the register
+//      63          49 48         10 9         3 2    0
+//     | CFA offset/8 | the cache's | rbp at/8  | kind |      rbp at: below the CFA; 0 when the caller's rbp is still in the register
 //
-// The CFA (canonical frame address) is the caller's stack pointer; the return address lies below it. Both offsets are shifted such that a
-// mask alone yields bytes.
+// The CFA (canonical frame address) is the caller's stack pointer; the return address lies below it. A walk waits for the CFA, so that its
+// offset takes one shift and a scaled address; a mask alone yields rbp's.
 #pragma once
 
 #include <cstdint>
@@ -32,12 +32,14 @@ struct Row {
 };
 
 struct Packed {
-    static constexpr unsigned bits = 25;
-    static constexpr std::uint64_t not_packed = std::uint64_t{1} << bits;
+    static constexpr unsigned low_bits = 10, high_bits = 15;
+    static constexpr std::uint64_t not_packed = std::uint64_t{1} << low_bits;
 
     static constexpr Kind kind(std::uint64_t word) { return static_cast<Kind>(word & 7); }
     static constexpr bool from_register(std::uint64_t word) { return (word & 6) == 0; }
-    static constexpr std::uint64_t cfa_offset(std::uint64_t word) { return word >> 7 & 0x3FFF8; }
+    /// Of those.
+    static constexpr bool by_fp(std::uint64_t word) { return (word & 1) != 0; }
+    static constexpr std::uint64_t cfa_offset(std::uint64_t word) { return (word >> (64 - high_bits)) * 8; }
     static constexpr std::uint64_t saved_below(std::uint64_t word) { return word & 0x3F8; }
 
     /// not_packed for rows too unusual: offsets above 256 KiB or rbp far from the CFA.
@@ -48,7 +50,7 @@ struct Packed {
             case Kind::sp:
             case Kind::fp: {
                 if (row.cfa_offset < 0 || row.cfa_offset > 0x3FFF8 || row.cfa_offset % 8 != 0) return not_packed;
-                const auto cfa = static_cast<std::uint64_t>(row.cfa_offset) << 7;
+                const auto cfa = static_cast<std::uint64_t>(row.cfa_offset / 8) << (64 - high_bits);
                 if (row.saved == Row::Saved::in_register) return cfa | kind;
                 if (row.saved != Row::Saved::below_cfa || row.saved_offset >= 0 || row.saved_offset < -0x3F8 || row.saved_offset % 8 != 0)
                     return not_packed;
@@ -57,7 +59,7 @@ struct Packed {
             case Kind::fp_indirect:
                 if (row.cfa_offset > 0 || row.cfa_offset < -0x3FFF8 || row.cfa_offset % 8 != 0) return not_packed;
                 if (row.saved != Row::Saved::at_fp || row.saved_offset != 0) return not_packed;
-                return static_cast<std::uint64_t>(-row.cfa_offset) << 7 | kind;
+                return static_cast<std::uint64_t>(-row.cfa_offset / 8) << (64 - high_bits) | kind;
             case Kind::signal:
             case Kind::end:
             case Kind::unknown: return kind;

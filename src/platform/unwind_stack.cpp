@@ -34,10 +34,9 @@ struct Own {
 
 bool page_readable(std::uintptr_t address) {
     // The kernel copies the new mask before it looks at what to do with it, and "what" is nonsense: EFAULT or EINVAL, and nothing else
-    // happens. mincore() would not do: it is content with pages that are mapped but cannot be read.
+    // happens. mincore() would not do: it is content with pages that are mapped but cannot be read. Address 0 means no mask, and success.
     const int saved = errno;
-    ::syscall(SYS_rt_sigprocmask, ~0, address, nullptr, std::size_t{8});
-    const bool readable = errno == EINVAL;
+    const bool readable = ::syscall(SYS_rt_sigprocmask, ~0, address, nullptr, std::size_t{8}) == -1 && errno == EINVAL;
     errno = saved;
     return readable;
 }

@@ -3,9 +3,11 @@
 //
 // What a table says about a code address is one word of 64 bits in a two-way cache:
 //
-//      63                     31 30        25 24            0
-//     | address, bits 14 and up | generation | rule, packed  |      set number: address bits 0 to 13 xor bits 14 to 27
+//      63        49 48                                43 42        10 9         0
+//     | rule: CFA  | generation                        | address    | rule: rest |
 //
+// The set is bits 4 to 17 of the address xor bits 18 to 31; the word has the 33 other bits. That way a set is found with few dependent
+// instructions, which is what a step up the stack costs.
 // Address and rule are read and written at once, so no reader sees a mixture, without locks, from any thread and in signal handlers. A word of
 // another generation is not there: forget() needs to write one word only. The zero-initialised table costs the pages that are used.
 #include "platform/unwind.hpp"
@@ -24,11 +26,12 @@
 namespace mpmm::unwind {
 namespace {
 
-constexpr unsigned set_bits = 14, address_bits = 47, generation_bits = 6;
+constexpr unsigned set_bits = 14, below_set_bits = 4, address_bits = 47, generation_bits = 6;
+constexpr unsigned tag_bits = address_bits - set_bits, above_set = set_bits + below_set_bits;
 constexpr std::uint64_t generations = (std::uint64_t{1} << generation_bits) - 1;  // 1 to 63; 0 is the empty word's
-static_assert(address_bits - set_bits + generation_bits + Packed::bits == 64);
+static_assert(tag_bits + generation_bits + Packed::low_bits + Packed::high_bits == 64);
 
-struct alignas(16) Set {
+struct alignas(1u << below_set_bits) Set {
     Atomic<std::uint64_t> first, second;
 };
 alignas(64) constinit Set sets[std::size_t{1} << set_bits]{};
@@ -36,19 +39,29 @@ constinit Atomic<std::uint64_t> forgotten{0};  // how often
 
 std::uint64_t current_generation() { return 1 + forgotten.load(relaxed) % generations; }
 
-Set& set_of(std::uintptr_t at) { return sets[(at ^ at >> set_bits) & ((std::uintptr_t{1} << set_bits) - 1)]; }
-std::uint64_t tag_of(std::uintptr_t at, std::uint64_t generation) { return at >> set_bits << generation_bits | generation; }
+[[gnu::always_inline]] inline Set& set_of(std::uintptr_t at) {
+    constexpr std::uintptr_t mask = sizeof sets - sizeof(Set);
+    return *reinterpret_cast<Set*>(reinterpret_cast<char*>(sets) + ((at ^ at >> set_bits) & mask));
+}
+/// What a word about `at` has in its middle.
+std::uint64_t middle_of(std::uintptr_t at, std::uint64_t generation) {
+    constexpr std::uintptr_t low = (std::uintptr_t{1} << below_set_bits) - 1;
+    return (generation << tag_bits | at >> above_set << below_set_bits | (at & low)) << Packed::low_bits;
+}
+bool has_middle(std::uint64_t word, std::uint64_t middle) {
+    return (word ^ middle) << Packed::high_bits >> (Packed::high_bits + Packed::low_bits) == 0;
+}
 bool cacheable(std::uintptr_t at) { return at >> address_bits == 0; }
 
-/// The packed rule with the tag above it, or 0. The tag of an address of more than 47 bits does not fit in a word, so it equals none.
+/// The word about `at`, or 0.
 [[gnu::always_inline]] inline std::uint64_t cached(std::uintptr_t at, std::uint64_t generation) {
     const Set& set = set_of(at);
-    const std::uint64_t tag = tag_of(at, generation);
+    const std::uint64_t middle = middle_of(at, generation);
     std::uint64_t word = set.first.load(relaxed);
-    if (word >> Packed::bits == tag) [[likely]]
+    if (has_middle(word, middle) && cacheable(at)) [[likely]]
         return word;
     word = set.second.load(relaxed);
-    return word >> Packed::bits == tag ? word : 0;
+    return has_middle(word, middle) && cacheable(at) ? word : 0;
 }
 
 [[gnu::noinline]] Row look_up(std::uintptr_t at, std::uint64_t generation) {
@@ -57,7 +70,7 @@ bool cacheable(std::uintptr_t at) { return at >> address_bits == 0; }
     if (packed != Packed::not_packed && cacheable(at)) {
         Set& set = set_of(at);
         set.second.store(set.first.load(relaxed), relaxed);
-        set.first.store(tag_of(at, generation) << Packed::bits | packed, relaxed);
+        set.first.store(middle_of(at, generation) | packed, relaxed);
     }
     return row;
 }
@@ -79,29 +92,34 @@ class Walk {
     Walk(const Registers& from, bool exact) : now_(from), exact_(exact), generation_(current_generation()), stack_(from.sp) {}
 
     [[gnu::always_inline]] std::size_t run(std::uintptr_t* frames, std::size_t max) {
+        // In registers: now_ would be in memory, on the way from each frame to the next.
+        auto [pc, sp, fp] = now_;
+        std::uintptr_t before = exact_ ? 0 : 1;
         std::size_t count = 0;
         while (count < max) {
-            frames[count++] = now_.pc;
-            if (!step() || now_.pc == 0) break;
+            frames[count++] = pc;
+            const std::uintptr_t at = pc - before;
+            const std::uint64_t word = cached(at, generation_);
+            if (word == 0 || !Packed::from_register(word)) [[unlikely]] {
+                now_ = {pc, sp, fp};
+                exact_ = before == 0;
+                if (!step_slowly(at, word)) break;
+                pc = now_.pc, sp = now_.sp, fp = now_.fp;
+                before = exact_ ? 0 : 1;
+            } else {
+                const std::uintptr_t cfa = (Packed::by_fp(word) ? fp : sp) + Packed::cfa_offset(word);
+                if (cfa <= sp || !stack_.read(cfa - 8, pc)) break;
+                if (Packed::saved_below(word) != 0 && !stack_.read(cfa - Packed::saved_below(word), fp)) break;
+                sp = cfa;
+                before = 1;
+            }
+            if (pc == 0) break;
         }
         return count;
     }
 
   private:
     static constexpr std::uintptr_t frame_reach_ = std::uintptr_t{1} << 20;
-
-    [[gnu::always_inline]] bool step() {
-        const std::uintptr_t at = now_.pc - (exact_ ? 0 : 1);
-        const std::uint64_t word = cached(at, generation_);
-        if (word == 0 || !Packed::from_register(word)) [[unlikely]]
-            return step_slowly(at, word);
-        const std::uintptr_t cfa = (Packed::kind(word) == Kind::fp ? now_.fp : now_.sp) + Packed::cfa_offset(word);
-        if (cfa <= now_.sp || !stack_.read(cfa - 8, now_.pc)) return false;
-        if (Packed::saved_below(word) != 0 && !stack_.read(cfa - Packed::saved_below(word), now_.fp)) return false;
-        now_.sp = cfa;
-        exact_ = false;
-        return true;
-    }
 
     [[gnu::noinline]] bool step_slowly(std::uintptr_t at, std::uint64_t word) {
         const Row row = word != 0 ? Packed::unpack(word) : look_up(at, generation_);

@@ -117,13 +117,14 @@ TEST(UnwindLibrary, AnotherInTheSamePlace) {
                                     (folder / (std::string(name) + ".c")).string() + " 2>/dev/null";
         return std::system(command.c_str()) == 0 ? path : std::string();
     };
-    const std::string small = build("small", 24), large = build("large", 808);
+    // Frames of different sizes, and otherwise the same code, so that the call is at the same address.
+    const std::string small = build("small", 408), large = build("large", 808);
     if (small.empty() || large.empty()) {
         std::filesystem::remove_all(folder);
         GTEST_SKIP() << "no C compiler";
     }
     const Frames here = frames_from(caller());
-    std::vector<std::uintptr_t> places;
+    std::vector<std::uintptr_t> places, callers;
     for (int i = 0; i < 6; ++i) {
         void* const library = dlopen((i % 2 == 0 ? small : large).c_str(), RTLD_NOW);
         ASSERT_NE(library, nullptr);
@@ -133,7 +134,10 @@ TEST(UnwindLibrary, AnotherInTheSamePlace) {
         for (int twice = 0; twice < 2; ++twice) {
             seen.clear();
             through(look);
-            EXPECT_EQ(seen.size(), here.size() + 2) << i;
+            ASSERT_EQ(seen.size(), here.size() + 2) << i;
+            // One and the same call: this function's frame pointer leads to its caller even when the address is wrong.
+            callers.push_back(seen[1]);
+            EXPECT_EQ(callers.back(), callers.front()) << i;
             EXPECT_TRUE(ends_with(seen, here)) << i;
         }
         dlclose(library);
@@ -158,6 +162,9 @@ TEST(UnwindBroken, StackThatEndsAtAnUnreadablePage) {
     EXPECT_FALSE(StackReader::readable(low + page, page + 1));
     EXPECT_FALSE(StackReader::readable(low + 3 * page, 8));
     EXPECT_FALSE(StackReader::readable(~std::uintptr_t{0} - 4, 8));
+    errno = EINVAL;
+    EXPECT_FALSE(StackReader::readable(0, 8));
+    EXPECT_EQ(errno, EINVAL);
     const Registers real = caller();
     for (const std::uintptr_t pc : frames_from(real))
         for (std::uintptr_t sp = low - 24; sp < low + 4 * page + 24; sp += 4) {
@@ -188,9 +195,10 @@ TEST(UnwindBroken, AnyRegistersAndAnyStack) {
     for (int i = 0; i < 20000; ++i) {
         for (int n = 0; n < 50; ++n) stack[random() % stack.size()] = random() % 2 ? code[random() % code.size()] : address();
         const Registers from{random() % 4 ? code[random() % code.size()] : address(), address(), address()};
-        errno = 4711;
+        const int number = i % 2 ? EINVAL : EFAULT;
+        errno = number;
         EXPECT_GE(frames_from(from, random() % 2).size(), 1u);
-        EXPECT_EQ(errno, 4711);
+        EXPECT_EQ(errno, number);
     }
 }
 
