@@ -66,7 +66,8 @@ TEST(Modules, WalkFindsMappingsInOrder) {
     bool code = false, stack = false;
     for (const Line& line : lines) {
         const auto contains = [&](std::uintptr_t a) { return line.start <= a && a < line.end; };
-        if (contains(address(reinterpret_cast<void*>(&all_mappings)))) code = line.executable && line.readable && !line.writable && line.is_private;
+        if (contains(address(reinterpret_cast<void*>(&all_mappings))))
+            code = line.executable && line.readable && !line.writable && line.is_private;
         if (contains(address(&local))) stack = line.readable && line.writable && line.path == "[stack]";
     }
     EXPECT_TRUE(code);
@@ -104,7 +105,8 @@ TEST(Modules, BaseIsTheLoaders) {
                 if (segment.p_type != PT_LOAD || segment.p_filesz == 0) continue;
                 // The segment's first and last byte that come from the file, but none that a neighbour's page holds too.
                 static_cast<std::vector<Expected>*>(context)->push_back({info->dlpi_addr + segment.p_vaddr, info->dlpi_addr});
-                static_cast<std::vector<Expected>*>(context)->push_back({info->dlpi_addr + segment.p_vaddr + segment.p_filesz - 1, info->dlpi_addr});
+                static_cast<std::vector<Expected>*>(context)->push_back(
+                    {info->dlpi_addr + segment.p_vaddr + segment.p_filesz - 1, info->dlpi_addr});
             }
             return 0;
         },
