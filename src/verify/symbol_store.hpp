@@ -88,6 +88,12 @@ struct Store {
         address.last = number;
         return true;
     }
+    /// Takes the functions of an address back, which must be the newest, and the text since `text_before`.
+    void forget(Address& address, std::size_t text_before) {
+        if (address.first != 0) record_count = address.first - 1;
+        address.first = address.last = 0;
+        text_size = text_before;
+    }
     /// Whether a program can be asked about it.
     bool askable(const Address& address) const { return address.module != 0 && modules[address.module - 1].query != 0; }
     std::uintptr_t in_file(const Address& address) const { return address.lookup - modules[address.module - 1].base; }

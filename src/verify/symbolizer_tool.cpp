@@ -15,7 +15,7 @@ namespace mpmm::symbolize {
 namespace {
 
 /// On average; an answer is a few lines, and what sends more than this is no symboliser.
-constexpr std::size_t longest_answer = 64 * 1024;
+constexpr std::size_t longest_answer = 16 * 1024;
 
 bool can_run(const char* path) {
     struct stat status;
@@ -76,7 +76,7 @@ bool is_unknown(const char* text, std::size_t length) { return length == 0 || (l
 class Talk {
   public:
     /// About the addresses in `module` (number + 1), or all for 0.
-    Talk(Store& store, std::uint32_t module, bool with_columns) : store_(store), module_(module), with_columns_(with_columns) {}
+    Talk(Store& store, std::uint32_t module) : store_(store), module_(module) {}
 
     child_process::Outcome run(const char* path, const char* const* arguments, unsigned silence_ms) {
         const child_process::Dialogue dialogue{
@@ -105,7 +105,7 @@ class Talk {
             const Address& address = store_.addresses[to_ask_];
             const char* const path = store_.string(store_.modules[address.module - 1].query);
             const std::size_t length = module_ == 0 ? std::strlen(path) : 0;
-            if (size + length + 3 + 19 > room) break;
+            if (size + length + 3 + 2 * 19 > room) break;
             if (module_ == 0) {
                 const char quote = std::strchr(path, '"') == nullptr ? '"' : '\'';
                 buffer[size] = quote;
@@ -114,8 +114,11 @@ class Talk {
                 buffer[size + 2 + length] = ' ';
                 size += length + 3;
             }
-            size += hex(store_.in_file(address), buffer + size);
-            buffer[size++] = '\n';
+            // addr2line (binutils 2.40) gives an inlined function the name of the one around it when it meets that for the first time.
+            for (int times = module_ == 0 ? 1 : 2; times != 0; --times) {
+                size += hex(store_.in_file(address), buffer + size);
+                buffer[size++] = '\n';
+            }
         }
         return size;
     }
@@ -132,7 +135,7 @@ class Talk {
 
     bool receive(const char* data, std::size_t size) {
         received_ += size;
-        if (received_ / longest_answer > store_.address_count) return false;
+        if (received_ / longest_answer > store_.address_count + 64) return false;
         for (const char* const end = data + size; data != end; ++data) {
             if (*data == '\n') {
                 line(line_, line_size_);
@@ -166,6 +169,12 @@ class Talk {
             if (digit < 0) return nullptr;
             value = value * 16 + static_cast<std::uintptr_t>(digit);
         }
+        if (module_ != 0 && current_ != nullptr && store_.in_file(*current_) == value) {
+            // The second answer is the right one; nothing was stored after the first.
+            store_.forget(*current_, text_before_);
+            return current_;
+        }
+        text_before_ = store_.text_size;
         // An answer to what has not been asked yet is none.
         for (std::size_t i = to_answer_; i < to_ask_; ++i) {
             if (!asked(i) || store_.in_file(store_.addresses[i]) != value) continue;
@@ -185,7 +194,7 @@ class Talk {
                     break;
                 }
         unsigned line = 0, column = 0;
-        const bool complete = with_columns_ ? take_number(text, end, column) && take_number(text, end, line) : take_number(text, end, line);
+        const bool complete = module_ == 0 ? take_number(text, end, column) && take_number(text, end, line) : take_number(text, end, line);
         Text file = 0;
         if (complete && !is_unknown(text, static_cast<std::size_t>(end - text)))
             file = store_.keep_readable(text, static_cast<std::size_t>(end - text));
@@ -194,10 +203,10 @@ class Talk {
     }
 
     Store& store_;
-    std::uint32_t module_;
-    bool with_columns_;
+    std::uint32_t module_;  ///< then it is addr2line
     std::size_t to_ask_ = 0, to_answer_ = 0, received_ = 0;
     Address* current_ = nullptr;
+    std::size_t text_before_ = 0;  ///< it was answered
     bool have_function_ = false;
     Text function_ = 0;
     std::size_t line_size_ = 0;
@@ -211,7 +220,7 @@ child_process::Outcome talk(Store& store, std::uint32_t module, const char* path
     const std::size_t page = os::page_size(), size = (sizeof(Talk) + page - 1) / page * page;
     void* const memory = os::map(size, nullptr);
     if (memory == nullptr) return child_process::Outcome::not_started;
-    Talk* const talk = ::new (memory) Talk(store, module, module == 0);
+    Talk* const talk = ::new (memory) Talk(store, module);
     const child_process::Outcome outcome = talk->run(path, arguments, silence_ms);
     os::unmap(memory, size);
     return outcome;
