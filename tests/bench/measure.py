@@ -18,6 +18,7 @@ PEERS = {
 }
 # Where the release preset puts things, from the top of the source tree.
 MPMM = "build/release/lib/libmpmm_malloc.so"
+VERIFY = "build/release/lib/libmpmm_malloc_verify.so"
 BINARIES = "build/release/bin"
 ALLOCATORS = ["glibc", "mpmm", *PEERS]
 TIMEOUT_SECONDS = 600
@@ -59,11 +60,12 @@ def find_allocators(names, mpmm):
     for name in names:
         if name == "glibc":
             libraries[name] = ""
-        elif name == "mpmm":
-            if os.path.exists(mpmm):
-                libraries[name] = os.path.abspath(mpmm)
+        elif name in ("mpmm", "mpmm_verify"):
+            library = mpmm if name == "mpmm" else VERIFY
+            if os.path.exists(library):
+                libraries[name] = os.path.abspath(library)
             else:
-                missing.append(f"mpmm: {mpmm} does not exist")
+                missing.append(f"{name}: {library} does not exist")
         elif name in PEERS:
             path = locate_library(*PEERS[name])
             if path:
@@ -71,7 +73,7 @@ def find_allocators(names, mpmm):
             else:
                 missing.append(f"{name}: {PEERS[name][0]} is not installed (package {PEERS[name][1]})")
         else:
-            raise SystemExit(f"unknown allocator {name}; known: {', '.join(ALLOCATORS)}")
+            raise SystemExit(f"unknown allocator {name}; known: {', '.join(ALLOCATORS)}, mpmm_verify")
         if libraries.get(name) and not takes_over(libraries[name]):
             missing.append(f"{name}: {libraries.pop(name)} does not take malloc over when it is preloaded")
     return libraries, missing
