@@ -17,6 +17,18 @@ namespace {
 // thread-self, because the directory of a process whose main thread ended shows no memory.
 int open(const char* name) { return static_cast<int>(raw_syscall(SYS_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC, 0)); }
 
+/// ioctl on pagemap, since Linux 6.7: the ranges of pages that have some properties, without a look at each page of a reservation. Declared
+/// here because older systems' headers do not have it.
+struct ScanArguments {
+    std::uint64_t size, flags, start, end, walk_end, regions, region_count, max_pages;
+    std::uint64_t inverted, all_of, any_of, returned;
+};
+struct ScanRegion {
+    std::uint64_t start, end, properties;
+};
+constexpr unsigned long pagemap_scan = 3UL << 30 | sizeof(ScanArguments) << 16 | 'f' << 8 | 16;
+constexpr std::uint64_t scan_file = 4, scan_present = 8, scan_swapped = 16;
+
 /// Proc.5, pagemap: one word a page.
 bool holds_data(std::uint64_t page, Reader::Absent absent) {
     constexpr std::uint64_t present = std::uint64_t{1} << 63, swapped = std::uint64_t{1} << 62, file_or_shared = std::uint64_t{1} << 61;
@@ -63,10 +75,33 @@ void Reader::read(std::uintptr_t begin, std::uintptr_t end, Visit visit, void* c
     }
 }
 
+bool Reader::scan(std::uintptr_t& begin, std::uintptr_t end, Absent absent, Visit visit, void* context) {
+    auto* const regions = reinterpret_cast<ScanRegion*>(buffer_.as<char>() + copy_size_);
+    const std::uint64_t never = absent == Absent::is_zero_or_the_file ? scan_file : 0;
+    while (begin < end) {
+        ScanArguments arguments{};
+        arguments.size = sizeof arguments;
+        arguments.start = begin & ~(page_ - 1);
+        arguments.end = (end + page_ - 1) & ~(page_ - 1);
+        arguments.regions = reinterpret_cast<std::uintptr_t>(regions);
+        arguments.region_count = presence_count_ * sizeof(std::uint64_t) / sizeof(ScanRegion);
+        arguments.inverted = arguments.all_of = never;
+        arguments.any_of = arguments.returned = scan_present | scan_swapped;
+        const long count = raw_syscall(SYS_ioctl, page_map_, pagemap_scan, &arguments);
+        if (count < 0 || arguments.walk_end <= arguments.start) return false;
+        for (long i = 0; i < count; ++i)
+            read(std::max<std::uintptr_t>(begin, regions[i].start), std::min<std::uintptr_t>(end, regions[i].end), visit, context);
+        begin = std::max<std::uintptr_t>(begin, arguments.walk_end);
+    }
+    return true;
+}
+
 void Reader::words(std::uintptr_t begin, std::uintptr_t end, Absent absent, Visit visit, void* context) {
     constexpr std::uintptr_t mask = sizeof(std::uintptr_t) - 1;
     begin = (begin + mask) & ~mask;
     end &= ~mask;
+    // Where it stops, what follows does the rest.
+    if (absent != Absent::may_hold_data && knows_presence() && scan(begin, end, absent, visit, context)) return;
     auto* const presence = reinterpret_cast<std::uint64_t*>(buffer_.as<char>() + copy_size_);
     while (begin < end) {
         const std::uintptr_t first = begin / page_;

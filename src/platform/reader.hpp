@@ -39,6 +39,8 @@ class Reader {
     std::size_t copy(void* to, std::uintptr_t from, std::size_t size);
 
   private:
+    /// Newer systems tell where the present pages are. False when this one does not; `begin` is how far it came.
+    bool scan(std::uintptr_t& begin, std::uintptr_t end, Absent absent, Visit visit, void* context);
     void read(std::uintptr_t begin, std::uintptr_t end, Visit visit, void* context);
 
     static constexpr std::size_t copy_size_ = std::size_t{64} << 10;

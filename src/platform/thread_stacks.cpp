@@ -93,28 +93,15 @@ bool ThreadStacks::live(std::uintptr_t pointer) const {
 
 void ThreadStacks::look_for_ended(std::uintptr_t begin, std::uintptr_t end) {
     if (world_.result != stop_world::Result::stopped) return;
-    struct Search {
-        ThreadStacks* stacks;
-        std::size_t found;
-        std::uintptr_t pointers[64];
-    } search{this, 0, {}};
     // A copy does not tell where it comes from, but a header does: it points at itself. Its alignment survives the copying of whole pages.
     const auto visit = [](void* context, const std::uintptr_t* from, const std::uintptr_t* to) {
-        auto& found = *static_cast<Search*>(context);
+        auto& stacks = *static_cast<ThreadStacks*>(context);
         constexpr std::size_t step = header_alignment / sizeof(std::uintptr_t);
         for (; from + self < to; from += step)
-            if (from[tcb] != 0 && from[tcb] == from[self] && from[tcb] % header_alignment == 0 && found.found < std::size(found.pointers))
-                found.pointers[found.found++] = from[tcb];
+            if (from[tcb] != 0 && from[tcb] == from[self] && from[tcb] % header_alignment == 0 && !stacks.live(from[tcb]))
+                stacks.ended(from[tcb]);
     };
-    // In pieces, so that the few places for what is found suffice: a stack is at least four pages.
-    constexpr std::uintptr_t piece = std::uintptr_t{512} << 10;
-    begin = (begin + header_alignment - 1) & ~(header_alignment - 1);
-    for (; begin < end; begin += std::min(piece, end - begin)) {
-        search.found = 0;
-        reader_.words(begin, begin + std::min(piece, end - begin), Reader::Absent::is_zero, visit, &search);
-        for (std::size_t i = 0; i < search.found; ++i)
-            if (!live(search.pointers[i])) ended(search.pointers[i]);
-    }
+    reader_.words((begin + header_alignment - 1) & ~(header_alignment - 1), end, Reader::Absent::is_zero, visit, this);
 }
 
 void ThreadStacks::ended(std::uintptr_t pointer) {

@@ -348,7 +348,9 @@ void sandboxed_check(std::initializer_list<long> calls, std::uint32_t action) {
     _exit(0);
 }
 
-TEST(StopWorldAlone, DISABLED_SandboxWithErrors) { sandboxed_check({SYS_ptrace, SYS_process_vm_readv}, SECCOMP_RET_ERRNO | EPERM); }
+TEST(StopWorldAlone, DISABLED_SandboxWithErrors) {
+    sandboxed_check({SYS_ptrace, SYS_process_vm_readv, SYS_ioctl}, SECCOMP_RET_ERRNO | EPERM);
+}
 TEST(StopWorldAlone, DISABLED_SandboxWithoutClone) { sandboxed_check({SYS_clone}, SECCOMP_RET_ERRNO | EPERM); }
 TEST(StopWorldAlone, DISABLED_SandboxThatKills) { sandboxed_check({SYS_ptrace}, SECCOMP_RET_KILL_PROCESS); }
 
