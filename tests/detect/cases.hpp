@@ -12,47 +12,47 @@
 namespace mpmm::detect {
 
 // error, kind in the report
-#define MPMM_DETECT_ERRORS(X)                                    \
-    X(double_free, "double-free")                                \
-    X(realloc_of_freed, "double-free")                           \
-    X(free_interior, "invalid-free")                             \
-    X(free_misaligned, "invalid-free")                           \
-    X(free_offset, "invalid-free")                               \
-    X(free_last_byte, "invalid-free")                            \
-    X(free_before, "invalid-free")                               \
-    X(realloc_interior, "invalid-free")                          \
-    X(free_stack, "invalid-free")                                \
-    X(free_global, "invalid-free")                               \
-    X(free_wild, "invalid-free")                                 \
-    X(free_not_canonical, "invalid-free")                        \
-    X(sized_larger, "size-mismatch")                             \
-    X(sized_smaller, "size-mismatch")                            \
-    X(sized_by_one, "size-mismatch")                             \
-    X(free_sized_larger, "size-mismatch")                        \
-    X(free_aligned_sized_smaller, "size-mismatch")               \
-    X(wrong_free, "alloc-dealloc-mismatch")                      \
-    X(wrong_delete, "alloc-dealloc-mismatch")                    \
-    X(wrong_delete_array, "alloc-dealloc-mismatch")              \
-    X(wrong_delete_aligned, "alloc-dealloc-mismatch")            \
-    X(wrong_realloc, "alloc-dealloc-mismatch")                   \
-    X(overflow_byte, "heap-buffer-overflow")                     \
-    X(overflow_word, "heap-buffer-overflow")                     \
-    X(overflow_eighth, "heap-buffer-overflow")                   \
-    X(overflow_strcpy, "heap-buffer-overflow")                   \
-    X(overflow_memset, "heap-buffer-overflow")                   \
-    X(underflow_byte, "heap-buffer-underflow")                   \
-    X(underflow_eighth, "heap-buffer-underflow")                 \
-    X(stale_first, "heap-use-after-free")                        \
-    X(stale_middle, "heap-use-after-free")                       \
-    X(stale_last, "heap-use-after-free")                         \
-    X(stale_after_realloc, "heap-use-after-free")                \
-    X(guard_read_freed, "heap-use-after-free")                   \
-    X(guard_write_freed, "heap-use-after-free")                  \
-    X(guard_overread, "heap-buffer-overflow")                    \
-    X(guard_overwrite, "heap-buffer-overflow")                   \
-    X(guard_underread, "heap-buffer-underflow")                  \
-    X(leak_lost, "leak")                                         \
-    X(leak_list, "leak")                                         \
+#define MPMM_DETECT_ERRORS(X)                         \
+    X(double_free, "double-free")                     \
+    X(realloc_of_freed, "double-free")                \
+    X(free_interior, "invalid-free")                  \
+    X(free_misaligned, "invalid-free")                \
+    X(free_offset, "invalid-free")                    \
+    X(free_last_byte, "invalid-free")                 \
+    X(free_before, "invalid-free")                    \
+    X(realloc_interior, "invalid-free")               \
+    X(free_stack, "invalid-free")                     \
+    X(free_global, "invalid-free")                    \
+    X(free_wild, "invalid-free")                      \
+    X(free_not_canonical, "invalid-free")             \
+    X(sized_larger, "size-mismatch")                  \
+    X(sized_smaller, "size-mismatch")                 \
+    X(sized_by_one, "size-mismatch")                  \
+    X(free_sized_larger, "size-mismatch")             \
+    X(free_aligned_sized_smaller, "size-mismatch")    \
+    X(wrong_free, "alloc-dealloc-mismatch")           \
+    X(wrong_delete, "alloc-dealloc-mismatch")         \
+    X(wrong_delete_array, "alloc-dealloc-mismatch")   \
+    X(wrong_delete_aligned, "alloc-dealloc-mismatch") \
+    X(wrong_realloc, "alloc-dealloc-mismatch")        \
+    X(overflow_byte, "heap-buffer-overflow")          \
+    X(overflow_word, "heap-buffer-overflow")          \
+    X(overflow_eighth, "heap-buffer-overflow")        \
+    X(overflow_strcpy, "heap-buffer-overflow")        \
+    X(overflow_memset, "heap-buffer-overflow")        \
+    X(underflow_byte, "heap-buffer-underflow")        \
+    X(underflow_eighth, "heap-buffer-underflow")      \
+    X(stale_first, "heap-use-after-free")             \
+    X(stale_middle, "heap-use-after-free")            \
+    X(stale_last, "heap-use-after-free")              \
+    X(stale_after_realloc, "heap-use-after-free")     \
+    X(guard_read_freed, "heap-use-after-free")        \
+    X(guard_write_freed, "heap-use-after-free")       \
+    X(guard_overread, "heap-buffer-overflow")         \
+    X(guard_overwrite, "heap-buffer-overflow")        \
+    X(guard_underread, "heap-buffer-underflow")       \
+    X(leak_lost, "leak")                              \
+    X(leak_list, "leak")                              \
     X(leak_cycle, "leak")
 
 enum class Error : unsigned char {
@@ -145,7 +145,8 @@ constexpr bool operator_made(Making making) { return Making::operator_new <= mak
 constexpr bool of_no_block(Error error) { return Error::free_stack <= error && error <= Error::free_not_canonical; }
 /// The block is freed correctly before the error.
 constexpr bool freed_before(Error error) {
-    return error == Error::double_free || error == Error::realloc_of_freed || (Error::stale_first <= error && error <= Error::guard_write_freed);
+    return error == Error::double_free || error == Error::realloc_of_freed ||
+           (Error::stale_first <= error && error <= Error::guard_write_freed);
 }
 constexpr std::size_t objects_of(Error error) {
     return error == Error::leak_list ? list_length : error == Error::leak_cycle ? cycle_length : 1;

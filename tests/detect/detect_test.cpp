@@ -66,7 +66,8 @@ TEST(Table, HoldsEverything) {
     for (const Case& test : all_cases()) names.push_back(name_of(test));
     EXPECT_GE(names.size(), 200u);
     for (const char* const error : error_names)
-        EXPECT_TRUE(std::any_of(names.begin(), names.end(), [&](const auto& name) { return name.rfind(std::string(error) + '-', 0) == 0; })) << error;
+        EXPECT_TRUE(std::any_of(names.begin(), names.end(), [&](const auto& name) { return name.rfind(std::string(error) + '-', 0) == 0; }))
+            << error;
     std::string listed;
     for (const std::string& name : names) listed += name + '\n';
     EXPECT_EQ(test::run({programs + "buggy", "--list"}).out, listed);
@@ -90,7 +91,8 @@ std::vector<Clean> clean_cases() {
 class DetectNothing : public ::testing::TestWithParam<Clean> {
   protected:
     static void expect_clean(const std::string& options) {
-        const test::Outcome outcome = test::run({programs + GetParam().program, GetParam().name}, {{"LD_PRELOAD", preload}, {"MPMM_OPTIONS", options}}, 120);
+        const test::Outcome outcome =
+            test::run({programs + GetParam().program, GetParam().name}, {{"LD_PRELOAD", preload}, {"MPMM_OPTIONS", options}}, 120);
         EXPECT_TRUE(outcome.exited_with(0)) << options << outcome.text();
         EXPECT_EQ(outcome.out, "done\n") << options;
         EXPECT_EQ(outcome.err, "") << options;

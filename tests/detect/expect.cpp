@@ -45,7 +45,8 @@ class Judge {
         }
         want(report_.address == said_.address, "the address of the error");
         want(!report_.explanation.empty(), "an explanation");
-        want(std::regex_match(report_.summary, std::regex(std::string(kind_of(test_.error)) + " \\S+( in .+)?")), "the summary: " + report_.summary);
+        want(std::regex_match(report_.summary, std::regex(std::string(kind_of(test_.error)) + " \\S+( in .+)?")),
+             "the summary: " + report_.summary);
         judge_current();
         if (!of_no_block(test_.error)) judge_block();
         if (of_wrong_size(test_.error)) {
@@ -70,8 +71,9 @@ class Judge {
         // A check at exit has no stack of the error. Writes to large freed blocks may fault, and then they have one.
         if (test_.found == Found::at_exit) return;
         want(in_worker() == (report_.thread != 0), "the thread of the error: T" + std::to_string(report_.thread));
-        const char* const function =
-            test_.found == Found::at_free ? "free_the_block" : test_.found == Found::at_realloc ? "realloc_the_block" : "misuse_the_block";
+        const char* const function = test_.found == Found::at_free      ? "free_the_block"
+                                     : test_.found == Found::at_realloc ? "realloc_the_block"
+                                                                        : "misuse_the_block";
         want(shows(report_.current, function), std::string("the stack of the error shows ") + function);
         want(shows(report_.current, "main") || in_worker(), "the stack of the error reaches main");
     }
@@ -99,7 +101,8 @@ class Judge {
     void judge_location(const Location& location) {
         want(location.address == said_.address, "the location's address");
         want(location.begin == said_.block, "the block's beginning");
-        want(location.size == said_.size && location.end == location.begin + location.size, "the block's size: " + std::to_string(location.size));
+        want(location.size == said_.size && location.end == location.begin + location.size,
+             "the block's size: " + std::to_string(location.size));
         const std::uint64_t end = said_.block + said_.size;
         const bool before = said_.address < said_.block, after = said_.address >= end;
         want(location.side == (before ? "before" : after ? "after" : "inside of"), "the side: " + location.side);
@@ -109,8 +112,8 @@ class Judge {
 
     void judge_families() {
         want_words(making_families[static_cast<std::size_t>(test_.making)]);
-        want_words(test_.error == Error::wrong_free      ? "free"
-                   : test_.error == Error::wrong_realloc ? "realloc"
+        want_words(test_.error == Error::wrong_free           ? "free"
+                   : test_.error == Error::wrong_realloc      ? "realloc"
                    : test_.error == Error::wrong_delete_array ? "delete[]"
                                                               : "delete");
     }
@@ -124,7 +127,8 @@ class Judge {
             if (leak.direct) direct += leak.objects;
             want(shows(leak.stack, "allocate_the_block"), "each leak's stack shows allocate_the_block");
         }
-        want(bytes == objects * test_.size && count == objects, "the leaks: " + std::to_string(bytes) + " bytes in " + std::to_string(count));
+        want(bytes == objects * test_.size && count == objects,
+             "the leaks: " + std::to_string(bytes) + " bytes in " + std::to_string(count));
         want(direct == 1, "one direct leak, the others through it: " + std::to_string(direct));
         want(report_.summary == std::to_string(bytes) + " byte(s) leaked in " + std::to_string(count) + " allocation(s).",
              "the summary: " + report_.summary);
@@ -140,7 +144,8 @@ class Judge {
 
 std::vector<std::string> complaints(const Case& test, const test::Outcome& outcome) {
     const std::vector<std::string> lines = outcome.error_lines();
-    const auto errors = std::count_if(lines.begin(), lines.end(), [](const auto& line) { return line.find("ERROR: mpmm:") != std::string::npos; });
+    const auto errors =
+        std::count_if(lines.begin(), lines.end(), [](const auto& line) { return line.find("ERROR: mpmm:") != std::string::npos; });
     if (errors != 1) return {"exactly one report: " + std::to_string(errors)};
     const std::vector<Report> reports = parse_reports(outcome.err);
     if (reports.size() != 1) return {"the first line's form"};
@@ -148,7 +153,8 @@ std::vector<std::string> complaints(const Case& test, const test::Outcome& outco
     if (!said.all) return {"what the program says"};
     std::vector<std::string> wrong = Judge(test, said, reports[0]).judge();
     if (leaking(test.error) ? !outcome.exited_with(23) : !outcome.killed_by(SIGABRT)) wrong.push_back("how the process ends");
-    if ((test.found == Found::at_exit) != (outcome.out.find("survived\n") != std::string::npos) && !(freed_before(test.error) && test.size >= large))
+    if ((test.found == Found::at_exit) != (outcome.out.find("survived\n") != std::string::npos) &&
+        !(freed_before(test.error) && test.size >= large))
         wrong.push_back("when it is found");
     return wrong;
 }

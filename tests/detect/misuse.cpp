@@ -66,8 +66,7 @@ void c23_sized(const Case& test, char* block) {
     announce_address(block);
     if (test.error == Error::free_sized_larger)
         reinterpret_cast<void (*)(void*, std::size_t)>(exported("free_sized"))(block, wrong_size(test));
-    else
-        reinterpret_cast<void (*)(void*, std::size_t, std::size_t)>(exported("free_aligned_sized"))(block, 64, wrong_size(test));
+    else reinterpret_cast<void (*)(void*, std::size_t, std::size_t)>(exported("free_aligned_sized"))(block, 64, wrong_size(test));
 }
 
 void mismatched(const Case& test, char* block) {
@@ -144,7 +143,9 @@ extern "C" [[gnu::noinline]] void misuse_the_block(const Case& test, char* block
         case Error::guard_overread: read(block + size); break;
         case Error::guard_overwrite: flip(block + size); break;
         // Before the first page of the block: behind it is the block's end, and before it may be unused bytes of its own page.
-        case Error::guard_underread: read(hide(reinterpret_cast<void*>((reinterpret_cast<std::uintptr_t>(block) & ~std::uintptr_t{4095}) - 1))); break;
+        case Error::guard_underread:
+            read(hide(reinterpret_cast<void*>((reinterpret_cast<std::uintptr_t>(block) & ~std::uintptr_t{4095}) - 1)));
+            break;
         default: give_up("not an error of one operation");
     }
     keep_frame();

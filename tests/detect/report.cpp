@@ -25,7 +25,18 @@ class Reader {
     void read(const std::string& line) {
         std::smatch found;
         if (std::regex_match(line, found, first_line)) {
-            reports_.push_back({number(found[1]), found[2], number(found[3], 16), static_cast<unsigned>(number(found[4])), {}, {}, {}, {}, {}, {}, false, {}});
+            reports_.push_back({number(found[1]),
+                                found[2],
+                                number(found[3], 16),
+                                static_cast<unsigned>(number(found[4])),
+                                {},
+                                {},
+                                {},
+                                {},
+                                {},
+                                {},
+                                false,
+                                {}});
             stack_ = &report().current;
             explains_ = true;
             return;
@@ -50,7 +61,8 @@ class Reader {
         if (stack_ != nullptr && number(found[1]) == stack_->size()) stack_->push_back({found[2], found[3]});
     }
     void read_location(const std::smatch& found) {
-        report().location = Location{number(found[1], 16), number(found[2]), number(found[4]), number(found[5], 16), number(found[6], 16), found[3]};
+        report().location =
+            Location{number(found[1], 16), number(found[2]), number(found[4]), number(found[5], 16), number(found[6], 16), found[3]};
         stack_ = nullptr;
     }
     void read_thread(const std::smatch& found) {

@@ -80,7 +80,8 @@ TEST(Judgement, MissesNothingInAReport) {
         {"SUMMARY", "Summary"},
         {"==42==ERROR", "==42==ERROR: mpmm: \n==42==ERROR"},
     };
-    for (const auto& [old, by] : changes) EXPECT_NE(judge_twice(replaced(twice_report, old, by)), std::vector<std::string>()) << old << " -> " << by;
+    for (const auto& [old, by] : changes)
+        EXPECT_NE(judge_twice(replaced(twice_report, old, by)), std::vector<std::string>()) << old << " -> " << by;
     EXPECT_NE(judge_twice(""), std::vector<std::string>());
     EXPECT_NE(judge_twice(twice_report + twice_report), std::vector<std::string>());
 }
@@ -89,10 +90,11 @@ TEST(Judgement, MissesNothingInLeaks) {
     const struct {
         const char *old, *by;
     } changes[] = {
-        {"1000 byte(s)", "1008 byte(s)"}, {"in 1 object", "in 2 object"},  {"Indirect leak", "Direct leak"},
+        {"1000 byte(s)", "1008 byte(s)"}, {"in 1 object", "in 2 object"},   {"Indirect leak", "Direct leak"},
         {"allocate_the_block", "other"},  {"5000 byte(s)", "5001 byte(s)"}, {"5 allocation", "4 allocation"},
     };
-    for (const auto& [old, by] : changes) EXPECT_NE(judge_list(replaced(list_report, old, by)), std::vector<std::string>()) << old << " -> " << by;
+    for (const auto& [old, by] : changes)
+        EXPECT_NE(judge_list(replaced(list_report, old, by)), std::vector<std::string>()) << old << " -> " << by;
     EXPECT_NE(judge_list(list_report, SIGABRT), std::vector<std::string>());
     EXPECT_NE(judge_list(list_report, 0), std::vector<std::string>());
 }

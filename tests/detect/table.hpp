@@ -35,7 +35,9 @@ class Table {
             if (name_of(known) == name_of(added)) return;
         cases_.push_back(added);
     }
-    void add(Error error, std::size_t size, Relation relation = Relation::same) { add(error, size, natural(error), relation, usual(error)); }
+    void add(Error error, std::size_t size, Relation relation = Relation::same) {
+        add(error, size, natural(error), relation, usual(error));
+    }
     void add(Error error, std::size_t size, Making making) { add(error, size, making, Relation::same, usual(error)); }
     const std::vector<Case>& cases() const { return cases_; }
 
@@ -44,8 +46,8 @@ class Table {
 };
 
 /// One error of each kind, and every guarded one that matters by itself.
-inline constexpr Error leading[] = {Error::double_free,    Error::free_interior,    Error::sized_larger,   Error::wrong_delete,
-                                    Error::overflow_byte,  Error::underflow_byte,   Error::stale_middle,   Error::guard_read_freed,
+inline constexpr Error leading[] = {Error::double_free,    Error::free_interior,  Error::sized_larger, Error::wrong_delete,
+                                    Error::overflow_byte,  Error::underflow_byte, Error::stale_middle, Error::guard_read_freed,
                                     Error::guard_overread, Error::leak_lost};
 
 inline void add_mismatches(Table& table) {
@@ -89,8 +91,9 @@ inline std::vector<Case> all_cases() {
                 if (guarded(error) && relation == Relation::batch) continue;
                 table.add(error, size, relation);
             }
-    for (const Making making : {calloc, realloc_grown, realloc_shrunk, aligned_alloc_64, aligned_alloc_4096, posix_memalign_64, memalign_256,
-                                operator_new, operator_new_array, operator_new_aligned_64, operator_new_array_aligned, operator_new_nothrow}) {
+    for (const Making making :
+         {calloc, realloc_grown, realloc_shrunk, aligned_alloc_64, aligned_alloc_4096, posix_memalign_64, memalign_256, operator_new,
+          operator_new_array, operator_new_aligned_64, operator_new_array_aligned, operator_new_nothrow}) {
         for (const Error error : {Error::double_free, Error::overflow_byte, Error::underflow_byte, Error::stale_middle, Error::leak_lost})
             table.add(error, small, making);
         // Whole pages, so that the end is exact for every alignment.
