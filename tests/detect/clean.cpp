@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// clean CASE does what programs may do, and must give no report; clean --list names all cases.
+// clean_cxx CASE does what programs may do, and must give no report; clean_cxx --list names all cases.
 #include "detect/clean.hpp"
 
 #include <cstdio>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loaded and unloaded by clean: its constructors, destructors and functions allocate.
+// Loaded and unloaded by clean_cxx: its constructors, destructors and functions allocate.
 #include <cstring>
 #include <string>
 #include <vector>

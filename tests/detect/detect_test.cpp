@@ -80,7 +80,7 @@ struct Clean {
 };
 std::vector<Clean> clean_cases() {
     std::vector<Clean> result;
-    for (const char* const program : {"clean", "clean_c"}) {
+    for (const char* const program : {"clean_cxx", "clean_c"}) {
         const test::Outcome list = test::run({programs + program, "--list"});
         std::istringstream stream(list.out);
         for (std::string name; std::getline(stream, name);) result.push_back({program, name});
