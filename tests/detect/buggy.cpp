@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// buggy CASE commits one error with the heap; buggy --list names all cases. Built over malloc, free, new and delete, and over the sized API.
+// buggy CASE commits one error with the heap; buggy --list names all cases. Built over malloc, free, new and delete, and once more over the
+// sized API.
 #include "detect/blocks.hpp"
 #include "detect/table.hpp"
 
