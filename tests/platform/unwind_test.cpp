@@ -258,17 +258,18 @@ void fiber() {
     for (int i = 0; i < 20; ++i) any(i)(i);
     swapcontext(&fiber_context, &main_context);
 }
+void run_fiber() {
+    const std::size_t size = std::size_t{16} << 20;
+    void* const stack = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(stack, MAP_FAILED);
+    getcontext(&fiber_context);
+    fiber_context.uc_stack = {stack, 0, size};
+    makecontext(&fiber_context, fiber, 0);
+    swapcontext(&main_context, &fiber_context);
+    munmap(fiber_context.uc_stack.ss_sp, fiber_context.uc_stack.ss_size);
+}
 TEST_F(Unwind, Fibers) {
-    for (volatile int round = 0; round < 5; round = round + 1) {
-        const std::size_t size = std::size_t{16} << 20;
-        void* const stack = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        ASSERT_NE(stack, MAP_FAILED);
-        getcontext(&fiber_context);
-        fiber_context.uc_stack = {stack, 0, size};
-        makecontext(&fiber_context, fiber, 0);
-        swapcontext(&main_context, &fiber_context);
-        munmap(stack, size);
-    }
+    for (int round = 0; round < 5; ++round) run_fiber();
     expect_equal(100);
 }
 
