@@ -178,8 +178,8 @@ bool read_cie(const Tables& tables, std::uintptr_t address, Common& common) {
 
 /// Whether the code at `at` makes the system call that ends a signal handler: mov $15, %rax; syscall.
 bool is_signal_return(std::uintptr_t at) {
-    static constexpr std::uint8_t code[] = {0x48, 0xC7, 0xC0, 0x0F, 0, 0, 0, 0x0F, 0x05};
-    return StackReader::readable(at, sizeof code) && std::memcmp(reinterpret_cast<const void*>(at), code, sizeof code) == 0;
+    // 48 C7 C0 0F 00 00 00 0F 05, as two words that overlap.
+    return StackReader::readable(at, 9) && StackReader::load(at) == 0x0F0000000FC0C748 && StackReader::load(at + 1) == 0x050F0000000FC0C7;
 }
 
 Row row_in(const Tables& tables, std::uintptr_t at) {

@@ -22,11 +22,7 @@ class StackReader {
         return true;
     }
 
-    /// Asks the kernel whether all of [address, address + size) can be read.
-    static bool readable(std::uintptr_t address, std::size_t size);
-
-  private:
-    /// In assembly, because sanitizers have opinions about reading other functions' frames, and compilers about types.
+    /// The word at an address known to be readable. In assembly, because sanitizers have opinions about reading other functions' frames, and compilers about types.
     [[gnu::always_inline]] static std::uintptr_t load(std::uintptr_t address) {
         std::uintptr_t value = 0;
 #if defined(__x86_64__)
@@ -39,6 +35,10 @@ class StackReader {
         return value;
     }
 
+    /// Asks the kernel whether all of [address, address + size) can be read.
+    static bool readable(std::uintptr_t address, std::size_t size);
+
+  private:
     bool extend(std::uintptr_t address);
     bool extend_own(std::uintptr_t page);
     void aim(std::uintptr_t low, std::uintptr_t high) {

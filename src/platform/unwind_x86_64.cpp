@@ -20,7 +20,7 @@
 #include "platform/unwind_stack.hpp"
 
 #include <csignal>
-#include <cstring>
+#include <cstddef>
 #include <ucontext.h>
 
 namespace mpmm::unwind {
@@ -75,15 +75,14 @@ bool cacheable(std::uintptr_t at) { return at >> address_bits == 0; }
     return row;
 }
 
-/// Whether a call ends right before `address`.
+/// Whether a call ends right before `address`: e8 and a distance, or ff /2 with an operand.
 bool follows_call(std::uintptr_t address) {
-    constexpr unsigned longest = 8;
-    if (address < longest || !StackReader::readable(address - longest, longest)) return false;
-    std::uint8_t code[longest];
-    std::memcpy(code, reinterpret_cast<const void*>(address - longest), longest);
-    if (code[longest - 5] == 0xE8) return true;
-    for (unsigned length = 2; length <= longest; ++length)
-        if (code[longest - length] == 0xFF && (code[longest - length + 1] >> 3 & 7) == 2) return true;
+    if (address < 8 || !StackReader::readable(address - 8, 8)) return false;
+    const std::uintptr_t code = StackReader::load(address - 8);
+    const auto byte_before = [&](unsigned distance) { return code >> (8 - distance) * 8 & 0xFF; };
+    if (byte_before(5) == 0xE8) return true;
+    for (unsigned length = 2; length <= 7; ++length)
+        if (byte_before(length) == 0xFF && (byte_before(length - 1) >> 3 & 7) == 2) return true;
     return false;
 }
 

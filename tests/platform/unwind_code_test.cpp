@@ -90,7 +90,7 @@ TEST_F(Jit, MisleadingFramePointers) {
     const auto sp = reinterpret_cast<std::uintptr_t>(words);
     // Looks like a frame, with a return address that no call is before.
     words[2] = sp + 64;
-    words[3] = reinterpret_cast<std::uintptr_t>(&look);
+    words[3] = at(256);
     // One whose caller's address cannot be read.
     words[4] = sp + 64;
     words[5] = 0x123456789000;
