@@ -66,8 +66,14 @@ struct Here {
     unsigned line;
 };
 
-[[gnu::noinline]] Here in_static() { return {return_address(), __LINE__}; }
-[[gnu::always_inline]] inline Here in_inlined() { return {return_address(), __LINE__}; }
+/// Something is left to do after the call, so that it is no jump.
+[[gnu::always_inline]] inline Here keep(Here here) {
+    asm volatile("" : "+r"(here.pc));
+    return here;
+}
+
+[[gnu::noinline]] Here in_static() { return keep({return_address(), __LINE__}); }
+[[gnu::always_inline]] inline Here in_inlined() { return keep({return_address(), __LINE__}); }
 constexpr unsigned outer_line = __LINE__ + 1;
 [[gnu::noinline]] Here around_inlined() { return in_inlined(); }
 
@@ -76,7 +82,7 @@ constexpr unsigned outer_line = __LINE__ + 1;
 namespace symbolize_test_names {
 template <class T>
 [[gnu::noinline]] Here in_template(T) {
-    return {return_address(), __LINE__};
+    return keep({return_address(), __LINE__});
 }
 }  // namespace symbolize_test_names
 
