@@ -147,6 +147,8 @@ char** environment() {
     // The terminal's signals are for the program alone; when it dies of one, or otherwise, this process shall end.
     ::setpgid(0, 0);
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    // What the other program leaves behind comes here, and not to the program when that is one that collects orphans.
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     ::dup2(input, 0);
     ::dup2(output, 1);
     const int nowhere = ::open("/dev/null", O_WRONLY);
@@ -178,6 +180,7 @@ char** environment() {
         ::kill(child, SIGKILL);
         int status = 0;
         wait_for(child, status, 0);
+        for (int other = 0; wait_for(-child, other, 0) > 0;) continue;
         ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128);
     }
 }
