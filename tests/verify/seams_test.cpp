@@ -109,6 +109,16 @@ TEST_F(Seams, LeavesAListItIsNotOn) {
               Names{invariant::one_list});
 }
 
+TEST_F(Seams, BinOutlivesTheSlot) {
+    auto& bin = I::bin(*H::own_cache(), index_of_size);
+    void* const next = H::malloc(size);
+    H::free(next);
+    ASSERT_EQ(bin.word, &free_word_of(next));
+    bin.record.base = slot_;
+    EXPECT_EQ(reported([&] { filling.push_back(H::malloc(size)); }), Names{invariant::handed_out_here});
+    bin.record.base = block_of(next)->base;
+}
+
 // ---- alone, where the allocator's own order of steps cannot lead it ----
 
 TEST_F(Seams, Created) {
