@@ -94,7 +94,8 @@ class HeapCheck {
     using H = Heap<C>;
     using G = typename C::Geometry;
     using I = Inspector<C>;
-    using V = typename C::Verify;
+    /// Whether the verifier keeps records, and stops caches.
+    static constexpr bool recorded = C::Verify::enabled;
     using Classes = SizeClasses<G>;
     using Cache = ThreadCache<C>;
     using Block = BlockAllocator<C>;
@@ -108,7 +109,7 @@ class HeapCheck {
         check.large_cache();
         if (findings.count() == 0) check.pools();
         if (findings.count() == 0) check.map();
-        if constexpr (V::enabled)
+        if constexpr (recorded)
             if (findings.count() == 0) check.caches();
         if (findings.count() == 0) check.orphans();
         if (findings.count() == 0) check.for_each_block([&](Block& block) { check.block(block); });

@@ -9,7 +9,7 @@ template <class C>
 bool HeapCheck<C>::listed_block(const void* list, Block* block) {
     if (!holds(invariant::list_pointer, list, readable(block) && H::shared.locate(block->base) == static_cast<Tenant*>(block)))
         return false;
-    if constexpr (V::enabled) {
+    if constexpr (recorded) {
         // A list that leads to a block allocator twice may go round for ever.
         if (!expect(invariant::in_one_place, block, std::uint64_t{++block->record.found}, std::uint64_t{1})) return false;
     }
@@ -91,7 +91,9 @@ void HeapCheck<C>::bin(Cache& cache, unsigned index) {
     if (w == Block::words && index < I::combined_classes) {
         for (std::size_t way = 0; way < I::combined_ways; ++way) {
             const auto& entry = I::combined(cache, index, way);
-            if (bin.word != &entry.mask || entry.key == 0) continue;
+            if (bin.word != &entry.mask) continue;
+            // An empty mask may outlive its block allocator, as the bin's aim at it may: nothing comes from there.
+            if (entry.mask.load(relaxed) == 0) return;
             from = &entry.block();
             w = entry.word();
         }
@@ -152,7 +154,7 @@ void HeapCheck<C>::orphans() {
                 tortoise = block;
                 limit *= 2;
             }
-            if constexpr (V::enabled) block->record.found_listed = true;
+            if constexpr (recorded) block->record.found_listed = true;
             if (!expect(invariant::orphan_owner, block, block->owner().word(), Owner(OwnerState::orphan).word())) return;
             if (!expect(invariant::list_class, block, unsigned{block->class_index}, index)) return;
         }
@@ -168,7 +170,7 @@ void HeapCheck<C>::block(Block& block) {
     if (!expect(invariant::block_shape, &block, std::uint64_t{block.size}, std::uint64_t{shape.size})) return;
     if (!expect(invariant::block_shape, &block, std::uint64_t{block.blocks}, std::uint64_t{shape.blocks})) return;
     for (unsigned w = 0; w < Block::words && findings_.count() == 0; ++w) maps(block, w);
-    if constexpr (V::enabled) {
+    if constexpr (recorded) {
         if (findings_.count() == 0) place(block);
     }
 }
@@ -182,7 +184,7 @@ void HeapCheck<C>::maps(Block& block, unsigned w) {
     if (!no_bit(invariant::reserved_bits, &block, [&] { return (free() & ~mask) ^ outside; })) return;
     if (!no_bit(invariant::remote_bits, &block, [&] { return remote() & ~mask; })) return;
     if (!no_bit(invariant::free_remote_disjoint, &block, [&] { return free() & remote() & mask; })) return;
-    if constexpr (V::enabled) recorded_maps(block, w);
+    if constexpr (recorded) recorded_maps(block, w);
 }
 
 /// What the verifier's record tells: each block is in exactly one of the maps.

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "block/block_allocator.hpp"
+#include "verify/policy.hpp"
 
 namespace mpmm {
 

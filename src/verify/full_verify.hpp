@@ -47,6 +47,7 @@ struct FullVerify {
     struct BinRecord {
         void* block = nullptr;
         unsigned first = 0;
+        const void* base = nullptr;  ///< of the block allocator, when the bin was aimed at it
     };
 
     /// A block allocator is about to be set up: gets it records; false when there is no memory for them.
@@ -126,12 +127,16 @@ struct FullVerify {
     /// A bin takes from word `w` of `block` from now on.
     template <class B>
     static void aimed(BinRecord& bin, B& block, unsigned w) {
-        bin = {&block, w * 64};
+        bin = {&block, w * 64, block.base};
     }
     /// The block of bit `bit` of a bin's word goes to the user.
     template <class B>
     static void handed_out_from(BinRecord& bin, unsigned bit) {
-        handed_out(*static_cast<B*>(bin.block), bin.first + bit);
+        B& block = *static_cast<B*>(bin.block);
+        if (bin.base != block.base)
+            report::corruption(invariant::handed_out_here, &block, reinterpret_cast<std::uintptr_t>(bin.base),
+                               reinterpret_cast<std::uintptr_t>(block.base));
+        handed_out(block, bin.first + bit);
     }
     /// Block `index` comes back from any thread; false when nobody held it.
     template <class B>

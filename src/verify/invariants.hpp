@@ -12,6 +12,8 @@
     X(new_free_map, "a new block allocator's free map", "all of its own blocks are free, and only those") \
     X(new_remote_map, "a new block allocator's remote map", "nothing of the slot's last life is left") \
     X(handed_out_in_range, "a handed-out block is in range", "its number is below the count of blocks") \
+    X(handed_out_here, "a bin's blocks are where its block allocator's are", \
+      "the slot did not go back since the bin was aimed") \
     X(handed_out_not_reserved, "no reserved block is handed out", "an intrusive header's blocks are nobody's") \
     X(handed_out_not_free, "a handed-out block is not free", "its bit left the free map first") \
     X(handed_out_not_remote, "a handed-out block is not in the remote map", "nobody freed it since it became free") \

@@ -150,7 +150,4 @@ class BrokenHeap : public ::testing::Test {
     std::vector<void*> filling;
 };
 
-#define MPMM_VERIFY_ONLY() \
-    if (!BuildVerify::enabled) GTEST_SKIP() << "release keeps no record"
-
 }  // namespace mpmm::test

@@ -2,30 +2,22 @@
 // The checks can fail, continued: bins, waiting lists, recovered lists, orphans and the registry of caches.
 #include "broken_heap.hpp"
 
+#ifdef MPMM_VERIFY_BUILD  // release does not stop the threads' caches
+
 namespace mpmm::test {
 namespace {
 
 class ListInvariants : public BrokenHeap {
   protected:
-    void SetUp() override {
-        if (!BuildVerify::enabled) GTEST_SKIP() << "release does not stop the threads' caches";
-        BrokenHeap::SetUp();
-    }
-    void TearDown() override {
-        if (BuildVerify::enabled) BrokenHeap::TearDown();
-    }
     static Cache& own() { return *H::own_cache(); }
     static Block* nowhere() { return reinterpret_cast<Block*>(std::uintptr_t{1} << 40); }
     static Block* misaligned(Block* block) { return reinterpret_cast<Block*>(reinterpret_cast<std::uintptr_t>(block) + 8); }
     /// As with(), with the owner word that the seams told changed likewise.
     static Names with_owner(Block& of, Owner owner) {
-        Names names;
-        if constexpr (BuildVerify::enabled) {
-            const std::uintptr_t told = of.record.owner.load();
-            of.record.owner.store(owner.word());
-            names = with(of.owner_word, owner.word());
-            of.record.owner.store(told);
-        }
+        const std::uintptr_t told = of.record.owner.load();
+        of.record.owner.store(owner.word());
+        Names names = with(of.owner_word, owner.word());
+        of.record.owner.store(told);
         return names;
     }
 };
@@ -80,7 +72,7 @@ TEST_F(ListInvariants, WaitingListIsBroken) {
     EXPECT_EQ(with_owner(*first, Owner(OwnerState::orphan)), Names{invariant::waiting_owner});
     EXPECT_EQ(with_owner(*first, Owner(&own(), OwnerState::full)), Names{invariant::waiting_owner});
     EXPECT_EQ(with(first->in_bin, true), Names{invariant::in_bin_flag});
-    if constexpr (BuildVerify::enabled) EXPECT_EQ(with(first->record.listed, false), Names{invariant::listed_record});
+    EXPECT_EQ(with(first->record.listed, false), Names{invariant::listed_record});
     // Unlinked, properly but for the block allocator itself.
     list.head = second;
     second->previous = nullptr;
@@ -147,7 +139,7 @@ TEST_F(ListInvariants, OrphansAreBroken) {
     EXPECT_EQ(with(orphan->next, orphan), Names{invariant::in_one_place}) << "a cycle";
     EXPECT_EQ(with(orphan->next, nowhere()), Names{invariant::list_pointer});
     EXPECT_EQ(with(orphan->class_index, index_of_size + 1), Names{invariant::list_class});
-    if constexpr (BuildVerify::enabled) EXPECT_EQ(with(orphan->record.listed, false), Names{invariant::listed_record});
+    EXPECT_EQ(with(orphan->record.listed, false), Names{invariant::listed_record});
     I::set_orphans(index_of_size, nullptr);
     EXPECT_EQ(check(), Names{invariant::in_one_place});
     I::set_orphans(index_of_size, orphan);
@@ -169,3 +161,5 @@ TEST_F(ListInvariants, CachesAreCounted) {
 
 }  // namespace
 }  // namespace mpmm::test
+
+#endif

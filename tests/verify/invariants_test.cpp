@@ -65,68 +65,12 @@ TEST_F(Invariants, WordBeyondTheLastBlockChanges) {
     H::free(big);
 }
 
-TEST_F(Invariants, FreeBitOfAHeldBlock) {
-    MPMM_VERIFY_ONLY();
-    EXPECT_EQ(with(free_word_of(memory), free_word_of(memory).load() | bit_of(memory)), Names{invariant::free_not_held});
-}
-
-TEST_F(Invariants, FreeBitIsLost) {
-    MPMM_VERIFY_ONLY();
-    auto& last = block->free_map[block->used_words() - 1];
-    EXPECT_EQ(with(last, last.load() & ~(std::uint64_t{1} << 63)), Names{invariant::every_block_somewhere});
-}
-
-TEST_F(Invariants, RemoteBitOfAHeldBlock) {
-    MPMM_VERIFY_ONLY();
-    EXPECT_EQ(with(remote_word_of(memory), bit_of(memory)), Names{invariant::remote_published});
-    if constexpr (BuildVerify::enabled) {
-        auto& published = block->record.published[index_in_block(memory) / 64];
-        published.store(bit_of(memory));
-        EXPECT_EQ(with(remote_word_of(memory), bit_of(memory)), Names{invariant::remote_not_held});
-        published.store(0);
-    }
-}
-
-TEST_F(Invariants, RemoteFreeIsLost) {
-    MPMM_VERIFY_ONLY();
-    void* const victim = H::malloc(size);
-    Other other;
-    other.run([&] {
-        H::free(victim);
-        H::flush();
-    });
-    ASSERT_EQ(remote_word_of(victim).load(), bit_of(victim));
-    if constexpr (BuildVerify::enabled) {
-        const auto& publisher = block_of(victim)->record.publisher[index_in_block(victim) / 64];
-        EXPECT_NE(publisher.load(), nullptr);
-        EXPECT_NE(publisher.load(), thread::self());
-    }
-    EXPECT_EQ(with(remote_word_of(victim), 0), Names{invariant::published_arrives});
-}
-
-TEST_F(Invariants, CombinedBlockIsElsewhereToo) {
-    MPMM_VERIFY_ONLY();
-    void* const victim = H::malloc(size);
-    Other other;
-    Cache* cache = nullptr;
-    other.run([&] {
-        H::free(victim);
-        cache = H::own_cache();
-    });
-    const unsigned w = index_in_block(victim) / 64;
-    ASSERT_EQ(I::combined_bits(*cache, *block, w), bit_of(victim));
-    EXPECT_EQ(with(free_word_of(victim), free_word_of(victim).load() | bit_of(victim)), Names{invariant::combined_once});
-    for (std::size_t way = 0; way < I::combined_ways; ++way) {
-        auto& entry = I::combined(*cache, index_of_size, way);
-        if (entry.key == 0) continue;
-        EXPECT_EQ(with(entry.mask, 0), Names{invariant::every_block_somewhere});
-        EXPECT_EQ(with(entry.key, entry.key + 64 * sizeof(Block) * 1024 * 1024), Names{invariant::combined_key});
-    }
-}
-
 TEST_F(Invariants, ShapeIsWrong) {
-    EXPECT_EQ(with(block->blocks, block->blocks - 1), Names{invariant::block_shape});
-    EXPECT_EQ(with(block->size, block->size + 8), Names{invariant::block_shape});
+    const std::vector<void*> blocks = full_block_allocator();
+    Block& full = *block_of(blocks[0]);
+    EXPECT_EQ(with(full.blocks, full.blocks - 1), Names{invariant::block_shape});
+    EXPECT_EQ(with(full.size, full.size + 8), Names{invariant::block_shape});
+    filling.insert(filling.end(), blocks.begin(), blocks.end());
 }
 
 // ---- owners ----
@@ -134,28 +78,6 @@ TEST_F(Invariants, ShapeIsWrong) {
 TEST_F(Invariants, IllegalOwner) {
     EXPECT_EQ(with(block->owner_word, Owner(OwnerState::large_used).word()), Names{invariant::legal_owner});
     EXPECT_EQ(with(block->owner_word, 0), Names{invariant::legal_owner});
-}
-
-TEST_F(Invariants, OwnerChangesWithoutASeam) {
-    MPMM_VERIFY_ONLY();
-    const std::vector<void*> blocks = full_block_allocator();
-    Block& full = *block_of(blocks[0]);
-    EXPECT_EQ(with(full.owner_word, Owner(OwnerState::orphan).word()), Names{invariant::owner_at_seam});
-    filling.insert(filling.end(), blocks.begin(), blocks.end());
-}
-
-TEST_F(Invariants, OwnerIsNoCache) {
-    MPMM_VERIFY_ONLY();
-    const std::vector<void*> blocks = full_block_allocator();
-    if constexpr (BuildVerify::enabled) {
-        Block& full = *block_of(blocks[0]);
-        const Owner wrong(reinterpret_cast<const void*>(std::uintptr_t{1} << 40), OwnerState::full);
-        const std::uintptr_t told = full.record.owner.load();
-        full.record.owner.store(wrong.word());
-        EXPECT_EQ(with(full.owner_word, wrong.word()), Names{invariant::owner_registered});
-        full.record.owner.store(told);
-    }
-    filling.insert(filling.end(), blocks.begin(), blocks.end());
 }
 
 TEST_F(Invariants, BlockAllocatorLeftItsSlot) {
@@ -240,6 +162,80 @@ TEST_F(Invariants, FreeRunIsBroken) {
     EXPECT_EQ(with(I::cached(), I::cached().load() + H::G::chunk), Names{invariant::cached_sum});
     EXPECT_EQ(with(I::runs(list), run.next), Names{invariant::cached_sum}) << "unlinked";
 }
+
+#ifdef MPMM_VERIFY_BUILD
+
+// ---- what the record tells ----
+
+TEST_F(Invariants, FreeBitOfAHeldBlock) {
+    EXPECT_EQ(with(free_word_of(memory), free_word_of(memory).load() | bit_of(memory)), Names{invariant::free_not_held});
+}
+
+TEST_F(Invariants, FreeBitIsLost) {
+    auto& last = block->free_map[block->used_words() - 1];
+    EXPECT_EQ(with(last, last.load() & ~(std::uint64_t{1} << 63)), Names{invariant::every_block_somewhere});
+}
+
+TEST_F(Invariants, RemoteBitOfAHeldBlock) {
+    EXPECT_EQ(with(remote_word_of(memory), bit_of(memory)), Names{invariant::remote_published});
+    auto& published = block->record.published[index_in_block(memory) / 64];
+    published.store(bit_of(memory));
+    EXPECT_EQ(with(remote_word_of(memory), bit_of(memory)), Names{invariant::remote_not_held});
+    published.store(0);
+}
+
+TEST_F(Invariants, RemoteFreeIsLost) {
+    void* const victim = H::malloc(size);
+    Other other;
+    other.run([&] {
+        H::free(victim);
+        H::flush();
+    });
+    ASSERT_EQ(remote_word_of(victim).load(), bit_of(victim));
+    const auto& publisher = block_of(victim)->record.publisher[index_in_block(victim) / 64];
+    EXPECT_NE(publisher.load(), nullptr);
+    EXPECT_NE(publisher.load(), thread::self());
+    EXPECT_EQ(with(remote_word_of(victim), 0), Names{invariant::published_arrives});
+}
+
+TEST_F(Invariants, CombinedBlockIsElsewhereToo) {
+    void* const victim = H::malloc(size);
+    Other other;
+    Cache* cache = nullptr;
+    other.run([&] {
+        H::free(victim);
+        cache = H::own_cache();
+    });
+    const unsigned w = index_in_block(victim) / 64;
+    ASSERT_EQ(I::combined_bits(*cache, *block, w), bit_of(victim));
+    EXPECT_EQ(with(free_word_of(victim), free_word_of(victim).load() | bit_of(victim)), Names{invariant::combined_once});
+    for (std::size_t way = 0; way < I::combined_ways; ++way) {
+        auto& entry = I::combined(*cache, index_of_size, way);
+        if (entry.key == 0) continue;
+        EXPECT_EQ(with(entry.mask, 0), Names{invariant::every_block_somewhere});
+        EXPECT_EQ(with(entry.key, entry.key + 64 * sizeof(Block) * 1024 * 1024), Names{invariant::combined_key});
+    }
+}
+
+TEST_F(Invariants, OwnerChangesWithoutASeam) {
+    const std::vector<void*> blocks = full_block_allocator();
+    Block& full = *block_of(blocks[0]);
+    EXPECT_EQ(with(full.owner_word, Owner(OwnerState::orphan).word()), Names{invariant::owner_at_seam});
+    filling.insert(filling.end(), blocks.begin(), blocks.end());
+}
+
+TEST_F(Invariants, OwnerIsNoCache) {
+    const std::vector<void*> blocks = full_block_allocator();
+    Block& full = *block_of(blocks[0]);
+    const Owner wrong(reinterpret_cast<const void*>(std::uintptr_t{1} << 40), OwnerState::full);
+    const std::uintptr_t told = full.record.owner.load();
+    full.record.owner.store(wrong.word());
+    EXPECT_EQ(with(full.owner_word, wrong.word()), Names{invariant::owner_registered});
+    full.record.owner.store(told);
+    filling.insert(filling.end(), blocks.begin(), blocks.end());
+}
+
+#endif
 
 // ---- what the user does ----
 
