@@ -189,12 +189,12 @@ char** environment() {
 
 /// Ends the supervisor, in good manners if possible; its exit status, or -1.
 int dismiss(pid_t supervisor, bool kill) {
-    constexpr int patience = 1000;
+    constexpr int patience = 200, last = 2000;
     int status = 0;
-    for (int waited = 0; waited < 2 * patience; ++waited) {
+    for (int waited = 0; waited < last; ++waited) {
         if (const pid_t ended = wait_for(supervisor, status, WNOHANG); ended != 0)
             return ended == supervisor && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-        // It has closed its output and should be gone any moment.
+        // After the end of its output it should be gone any moment, and nothing is lost with it.
         if (waited == (kill ? 0 : patience)) ::kill(supervisor, SIGTERM);
         sleep_ms(1);
     }

@@ -3,6 +3,7 @@
 #include "verify/symbolize.hpp"
 
 #include "platform/atomics.hpp"
+#include "platform/child_process.hpp"
 #include "platform/elf.hpp"
 #include "platform/modules.hpp"
 #include "platform/os.hpp"
@@ -22,6 +23,8 @@ using Visit = void (*)(void*, std::size_t, const Frame&);
 /// The process that is symbolising, or 0. A copy of it made by fork has nobody at work.
 constinit Atomic<long> busy{0};
 constinit Atomic<unsigned> time_limit_ms{20'000};
+/// A tool took too long. The next report shall not wait for it again.
+constinit Atomic<bool> given_up{false};
 
 /// All memory of one call.
 struct Workspace {
@@ -130,7 +133,10 @@ void tell(const Workspace& work, const std::uintptr_t* pcs, std::size_t first, s
 
 }  // namespace
 
-void set_time_limit(unsigned milliseconds) { time_limit_ms.store(milliseconds, relaxed); }
+void set_time_limit(unsigned milliseconds) {
+    time_limit_ms.store(milliseconds, relaxed);
+    given_up.store(false, relaxed);
+}
 
 void all(const std::uintptr_t* pcs, std::size_t count, const char* symbolizer, Visit visit, void* context) {
     const KeepErrno keep_errno;
@@ -144,12 +150,16 @@ void all(const std::uintptr_t* pcs, std::size_t count, const char* symbolizer, V
         visit_bare(pcs, 0, count, visit, context);
     } else {
         ::new (static_cast<void*>(&work->mappings)) modules::Mappings();
-        bool have_tool = find_tool(symbolizer, work->tool);
+        bool have_tool = !given_up.load(relaxed) && find_tool(symbolizer, work->tool);
         for (std::size_t first = 0; first < count; first += Store::max_addresses) {
             const std::size_t now = count - first < Store::max_addresses ? count - first : Store::max_addresses;
             collect(*work, pcs + first, now);
             locate(*work);
-            if (have_tool) have_tool = ask(work->tool, work->store, time_limit_ms.load(relaxed));
+            if (have_tool) {
+                const child_process::Outcome outcome = ask(work->tool, work->store, time_limit_ms.load(relaxed));
+                have_tool = outcome == child_process::Outcome::ended;
+                if (outcome == child_process::Outcome::timed_out) given_up.store(true, relaxed);
+            }
             name_the_rest(*work);
             tell(*work, pcs, first, now, visit, context);
         }

@@ -33,7 +33,8 @@ struct Frame {
 void all(const std::uintptr_t* pcs, std::size_t count, const char* symbolizer, void (*visit)(void*, std::size_t, const Frame&),
          void* context);
 
-/// How long the other program may be silent before it is killed; 20 seconds unless set.
+/// How long the other program may be silent before it is killed, 20 seconds unless set. After that no program is asked any more, until
+/// this is called again.
 void set_time_limit(unsigned milliseconds);
 
 }  // namespace mpmm::symbolize

@@ -2,7 +2,6 @@
 // See symbolizer_tool.hpp.
 #include "verify/symbolizer_tool.hpp"
 
-#include "platform/child_process.hpp"
 #include "platform/os.hpp"
 #include "platform/signal_safe.hpp"
 
@@ -250,22 +249,23 @@ bool find_tool(const char* name, Tool& tool) {
     return found;
 }
 
-bool ask(const Tool& tool, Store& store, unsigned silence_ms) {
+child_process::Outcome ask(const Tool& tool, Store& store, unsigned silence_ms) {
     using child_process::Outcome;
     if (!tool.is_addr2line) {
         const char* const arguments[] = {tool.path, "--addresses", "--inlines", "--demangle", "--functions=linkage", "--output-style=LLVM",
                                          nullptr};
         for (const Address* address = store.addresses; address != store.addresses + store.address_count; ++address)
-            if (store.askable(*address)) return talk(store, 0, tool.path, arguments, silence_ms) == Outcome::ended;
-        return true;
+            if (store.askable(*address)) return talk(store, 0, tool.path, arguments, silence_ms);
+        return Outcome::ended;
     }
     for (std::uint32_t module = 1; module <= store.module_count; ++module) {
         const Text query = store.modules[module - 1].query;
         if (query == 0) continue;
         const char* const arguments[] = {tool.path, "-a", "-f", "-C", "-i", "-e", store.string(query), nullptr};
-        if (talk(store, module, tool.path, arguments, silence_ms) != Outcome::ended) return false;
+        const Outcome outcome = talk(store, module, tool.path, arguments, silence_ms);
+        if (outcome != Outcome::ended) return outcome;
     }
-    return true;
+    return Outcome::ended;
 }
 
 }  // namespace mpmm::symbolize

@@ -11,6 +11,7 @@
 //                     (an empty line)
 #pragma once
 
+#include "platform/child_process.hpp"
 #include "verify/symbol_store.hpp"
 
 namespace mpmm::symbolize {
@@ -23,8 +24,8 @@ struct Tool {
 /// Finds the program that `name` asks for, see all(). False when there is none.
 bool find_tool(const char* name, Tool& tool);
 
-/// Asks about all addresses of the store and puts the answers there. What the tool does not answer in time stays as it was. False when
-/// it is not worth asking again.
-bool ask(const Tool& tool, Store& store, unsigned silence_ms);
+/// Asks about all addresses of the store and puts the answers there. What the tool does not answer in time stays as it was. How the
+/// last run went; with addr2line the first that goes wrong is the last.
+child_process::Outcome ask(const Tool& tool, Store& store, unsigned silence_ms);
 
 }  // namespace mpmm::symbolize
