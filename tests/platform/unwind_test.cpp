@@ -332,7 +332,7 @@ void on_fault(int, siginfo_t*, void* context) {
     siglongjmp(back, 1);
 }
 /// UBSan would look at the function before it calls it, and fault a little earlier.
-[[gnu::noinline, gnu::no_sanitize("undefined")]] int call(int (*function)()) {
+__attribute__((noinline, no_sanitize("undefined"))) int call(int (*function)()) {
     asm("" : "+r"(function));
     int result = function();
     asm volatile("" : "+r"(result)::"memory");
