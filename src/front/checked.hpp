@@ -153,7 +153,7 @@ class CheckedFront {
 
     static void describe_block(report::Error& error, const Place& place, bool freed);
     static void capture(report::Error& error, const Site& site);
-    [[gnu::cold]] static void mismatched(const Site& site, const Place& place, report::Kind kind, Family family, std::size_t size);
+    [[gnu::cold]] static void mismatched(const Site& site, const Place& place, report::Kind kind, const char* freed_by, std::size_t size);
     [[gnu::cold]] static void bad_free(const Site& site, const void* user, const Place* place);
     /// Reports changed redzones and mends them.
     static bool check_redzones(const Occasion& occasion, const Place& place, bool freed);

@@ -124,8 +124,8 @@ void CheckedFront<H>::free_block(const Site& site, Family family, void* user, st
     const Inside inside;
     Place place;
     if (!take_live(site, user, place)) return;
-    if (place.record->family != family) mismatched(site, place, report::Kind::alloc_dealloc_mismatch, family, 0);
-    else if (!size_fits(*place.record, size, size_is)) mismatched(site, place, report::Kind::size_mismatch, family, size);
+    if (place.record->family != family) mismatched(site, place, report::Kind::alloc_dealloc_mismatch, report::freed_by(family), 0);
+    else if (!size_fits(*place.record, size, size_is)) mismatched(site, place, report::Kind::size_mismatch, nullptr, size);
     const std::uint64_t sequence = count_operation(site);
     if (trace::on()) trace::add(trace::Operation::free, sequence, user, place.record->size);
     retire(site, place);
@@ -235,8 +235,8 @@ void* CheckedFront<H>::move_block(const Site& site, void* user, std::size_t size
     Place place;
     if (!take_live(site, user, place)) return nullptr;
     AllocRecord& record = *place.record;
-    if (record.family != Family::malloc) mismatched(site, place, report::Kind::alloc_dealloc_mismatch, Family::malloc, 0);
-    else if (!size_fits(record, old_size, size_is)) mismatched(site, place, report::Kind::size_mismatch, Family::malloc, old_size);
+    if (record.family != Family::malloc) mismatched(site, place, report::Kind::alloc_dealloc_mismatch, "realloc", 0);
+    else if (!size_fits(record, old_size, size_is)) mismatched(site, place, report::Kind::size_mismatch, nullptr, old_size);
     // Always to another place, so that stale pointers show; but a large block is too long to copy for that.
     const bool large = !place.guarded && static_cast<std::size_t>(place.high - place.low) > H::Classes::max_size;
     if (large) {
@@ -270,7 +270,7 @@ bool CheckedFront<H>::resize_block(const Site& site, void* user, std::size_t old
     Place place;
     if (user == nullptr || size > PTRDIFF_MAX / 2 || !take_live(site, user, place)) return false;
     AllocRecord& record = *place.record;
-    if (!size_fits(record, old_size, SizeIs::given)) mismatched(site, place, report::Kind::size_mismatch, Family::malloc, old_size);
+    if (!size_fits(record, old_size, SizeIs::given)) mismatched(site, place, report::Kind::size_mismatch, nullptr, old_size);
     check_redzones({site, "when it was resized"}, place, false);
     const bool done = grow_in_place(place, size);
     if (done) {

@@ -39,14 +39,14 @@ void CheckedFront<H>::describe_block(report::Error& error, const Place& place, b
 }
 
 template <class H>
-void CheckedFront<H>::mismatched(const Site& site, const Place& place, report::Kind kind, Family family, std::size_t size) {
+void CheckedFront<H>::mismatched(const Site& site, const Place& place, report::Kind kind, const char* freed_by, std::size_t size) {
     report::Error error;
     error.kind = kind;
     error.address = place.user;
     if (kind == report::Kind::size_mismatch)
         error.what.text("freed with a size of ").decimal(size).text(" bytes, allocated with ").decimal(place.record->size).text(" bytes");
     else
-        error.what.text("freed by ").text(report::freed_by(family)).text(", allocated by ").text(report::allocated_by(place.record->family));
+        error.what.text("freed by ").text(freed_by).text(", allocated by ").text(report::allocated_by(place.record->family));
     capture(error, site);
     describe_block(error, place, false);
     report::error(error);
@@ -185,7 +185,7 @@ bool CheckedFront<H>::fault(const void* address, bool write, const void* context
         if (state != BlockState::quarantined || place.record->closed == 0 || where < closed_begin(place) || where >= closed_end(place)) return false;
         error.kind = report::Kind::heap_use_after_free;
     }
-    error.what.text(write ? "WRITE at " : "READ at ").address(address);
+    error.what.text(write ? "WRITE at " : "READ at ").address(address).text(place.guarded ? ", guarded block" : ", freed block");
     error.thread = verify_threads::number();
     error.stack.count = unwind::capture(unwind::interrupted(context), true, error.stack.frames, stack_depot::max_frames);
     describe_block(error, place, state != BlockState::live);

@@ -28,6 +28,8 @@ bool move(void* from, std::size_t old_size, void* to, std::size_t new_size);
 void* reserve(std::size_t size, bool accessible);
 /// Makes whole pages readable and writable, or inaccessible. False when refused (a split can exceed the limit of mappings).
 bool protect(void* address, std::size_t size, bool accessible);
+/// Whether these pages go into a core file.
+void dump(void* address, std::size_t size, bool wanted);
 /// How many mappings a process may have; a cautious guess where the system does not tell.
 std::size_t max_mappings();
 

@@ -90,6 +90,11 @@ bool protect(void* address, std::size_t size, bool accessible) {
     return ::mprotect(address, size, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0;
 }
 
+void dump(void* address, std::size_t size, bool wanted) {
+    const KeepErrno keep;
+    ::madvise(address, size, wanted ? MADV_DODUMP : MADV_DONTDUMP);
+}
+
 std::size_t max_mappings() {
     char text[32];
     const std::size_t length = read_file("/proc/sys/vm/max_map_count", text, sizeof text);

@@ -15,8 +15,8 @@ constexpr std::uintptr_t red_zone = 0;
 #endif
 
 constexpr std::uintptr_t header_alignment = 64;
-// Words of the header that point at itself.
-constexpr std::size_t tcb = 0, self = 2;
+// Words of the header: two point at itself, the one between at the table of the thread's thread-local memory.
+constexpr std::size_t tcb = 0, dtv = 1, self = 2;
 
 int half_word(const std::uintptr_t* words, std::size_t index) {
     int value;
@@ -117,7 +117,9 @@ void ThreadStacks::ended(std::uintptr_t pointer) {
     for (std::size_t i = self + 1; i < header_words_; ++i) detached |= header.words[i] == pointer;
     // Not joined yet: what it returned waits in the record. pthread_join leaves -1.
     const bool joinable = tid_at_ == 0 || (tid == 0 && !detached);
-    add(lowest, joinable ? pointer : block.end);
+    // The next thread that gets the stack gets its table of thread-local memory, too: that one is in use.
+    add(lowest, pointer + dtv * sizeof(std::uintptr_t));
+    if (!joinable) add(pointer + (dtv + 1) * sizeof(std::uintptr_t), block.end);
 }
 
 void ThreadStacks::main_stack(std::uintptr_t begin, std::uintptr_t end) {

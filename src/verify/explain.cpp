@@ -81,7 +81,6 @@ void relation(Writer& out, const Error& error) {
     else if (address >= end && !(address == block.begin)) out.decimal(static_cast<std::uint64_t>(address - end)).text(" bytes after ");
     else out.decimal(static_cast<std::uint64_t>(address - block.begin)).text(" bytes inside of ");
     out.decimal(block.size).text("-byte region [").address(block.begin).text(",").address(end).text(")");
-    if (block.guarded) out.text(", guarded");
     out.text("\n");
 }
 

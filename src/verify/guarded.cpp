@@ -70,6 +70,8 @@ bool set_up() {
             os::unmap(memory, bytes);
             continue;
         }
+        // The kernel looks at each page of what it dumps: only what blocks lie on goes into core files.
+        os::dump(memory, bytes, false);
         map_budget = os::max_mappings() / 2;
         used_pages = 1;  // page 0 is the first guard page
         // release: who finds an address in the region reads the tables.
@@ -156,6 +158,7 @@ bool allocate(std::size_t size, std::size_t alignment, Place& place) {
         give_slot(number);
         return false;
     }
+    os::dump(low, std::size_t{pages} * page, true);
     slot.user = high - align_up(size, alignment);
     live_blocks.fetch_add(1, relaxed);
     live_bytes.fetch_add(size, relaxed);
@@ -170,6 +173,7 @@ void free(const Place& place) {
     const auto size = static_cast<std::size_t>(place.high - place.low);
     os::purge(place.low, size);
     os::protect(place.low, size, false);
+    os::dump(place.low, size, false);
     place.record->put(BlockState::freed);
     give_slot(page_slots[static_cast<std::size_t>(place.low - region.load(relaxed)) / page].load(relaxed));
 }

@@ -2,6 +2,7 @@
 #include "verify/leak_groups.hpp"
 
 #include "platform/os.hpp"
+#include "platform/unwind.hpp"
 #include "verify/options.hpp"
 #include "verify/symbolize.hpp"
 
@@ -122,6 +123,7 @@ std::size_t Table::report(std::uint16_t thread) {
     error.kind = report::Kind::leak;
     error.address = groups_[0].example;
     error.thread = thread;
+    error.stack.count = unwind::capture(unwind::caller(), false, error.stack.frames, stack_depot::max_frames);
     error.what.decimal(sum).text(" byte(s) in ").decimal(blocks).text(" block(s) that nothing points to");
     error.leaks = groups_;
     error.leak_count = std::min(count_, most_listed);

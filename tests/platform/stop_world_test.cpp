@@ -231,7 +231,8 @@ TEST_F(StopWorld, NotDumpable) {
 }
 
 TEST_F(StopWorld, CrashInTheCallbackIsTold) {
-    EXPECT_EQ(stop_world::run([](void*, const stop_world::World&) { *reinterpret_cast<volatile int*>(8) = 1; }, nullptr), Result::failed);
+    static volatile std::uintptr_t nowhere = 8;
+    EXPECT_EQ(stop_world::run([](void*, const stop_world::World&) { *reinterpret_cast<volatile int*>(nowhere) = 1; }, nullptr), Result::failed);
     EXPECT_EQ(stop_world::run([](void*, const stop_world::World&) {}, nullptr), Result::stopped);
 }
 
