@@ -58,7 +58,8 @@ bool move(void* from, std::size_t old_size, void* to, std::size_t new_size) {
 void nap() {
     const KeepErrno keep;
     const timespec time{0, 1'000'000};
-    ::nanosleep(&time, nullptr);
+    // poll with a raw call: nanosleep() is a cancellation point, and the caller may hold locks.
+    ::syscall(SYS_ppoll, nullptr, 0, &time, nullptr, 0);
 }
 
 bool is_mapped(const void* address, std::size_t size) {
