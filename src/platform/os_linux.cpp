@@ -106,7 +106,8 @@ std::size_t max_mappings() {
 void nap() {
     const KeepErrno keep;
     const timespec time{0, 1'000'000};
-    ::nanosleep(&time, nullptr);
+    // poll with a raw call: nanosleep() is a cancellation point, and the caller may hold locks.
+    ::syscall(SYS_ppoll, nullptr, 0, &time, nullptr, 0);
 }
 
 bool is_mapped(const void* address, std::size_t size) {
