@@ -28,10 +28,15 @@ class CombiningBuffer {
 
     struct Entry {
         std::uintptr_t key = 0;  ///< block allocator's address + word number, which its alignment leaves room for
+        const std::byte* base = nullptr;  ///< the block allocator's, when the entry became its: a record gets new lives elsewhere
         Atomic<std::uint64_t> mask{0};
 
         Block& block() const { return *reinterpret_cast<Block*>(key & ~key_words); }
         unsigned word() const { return static_cast<unsigned>(key & key_words); }
+        /// The block allocator is not what it was: its slot went back, so all blocks that wait here were freed by others as well.
+        bool is_stale(unsigned class_index) const {
+            return block().owner().state() == OwnerState::unused || block().base != base || block().class_index != class_index;
+        }
     };
 
     enum class Added { yes, full, other_word, twice };
@@ -41,7 +46,7 @@ class CombiningBuffer {
     [[gnu::always_inline]] Added add(Block& block, std::uint64_t index) {
         const std::uintptr_t key = reinterpret_cast<std::uintptr_t>(&block) + index / 64;
         Entry& entry = *opaque(&entry_of(block.class_index, key));
-        if (entry.key != key) [[unlikely]]
+        if (entry.key != key || entry.base != block.base) [[unlikely]]
             return Added::other_word;
         std::uint64_t mask = entry.mask.load(relaxed);
         if (test_and_set(mask, index)) [[unlikely]]
@@ -56,6 +61,7 @@ class CombiningBuffer {
         Entry& entry = entry_of(block.class_index, key);
         if (entry.key != 0) publish(entry, block.class_index);
         entry.key = key;
+        entry.base = block.base;
         entry.mask.store(0, relaxed);
         used_ = true;
     }

@@ -48,7 +48,7 @@ void* ThreadCache<C>::take_stock(unsigned index) {
     const unsigned w = entry->word();
     // What the owner has free as well was freed twice.
     const std::uint64_t mask = entry->mask.load(relaxed);
-    const bool gone = block.owner().state() == OwnerState::unused;
+    const bool gone = entry->is_stale(index);
     if (gone) publish_entry(*entry, index);
     else block.report_twice(w, mask & block.free_word(w));
     const std::uint64_t rest = gone ? 0 : mask & ~block.free_word(w);
@@ -226,14 +226,10 @@ void ThreadCache<C>::publish_entry(typename CombiningBuffer<C>::Entry& entry, un
     const std::uint64_t mask = entry.mask.load(relaxed);
     if (mask == 0) return;
     Block& block = entry.block();
-    if (block.owner().state() != OwnerState::unused) [[likely]]
+    if (!entry.is_stale(class_index)) [[likely]]
         return publish(block, entry.word(), mask);
-    // The slot went back, so somebody freed all of its blocks, these too. An intrusive header may be gone with it.
-    const auto& shape = Shared<C>::shapes[class_index];
-    const std::uintptr_t slot = align_down(reinterpret_cast<std::uintptr_t>(&block), std::uintptr_t{1} << shape.slot_shift);
-    const auto* const base = shape.intrusive ? reinterpret_cast<const std::byte*>(slot) : block.base;
     for_each_bit(mask, [&](unsigned bit) {
-        report::user_error(report::Kind::double_free, base + (entry.word() * 64 + bit) * std::size_t{shape.size});
+        report::user_error(report::Kind::double_free, entry.base + (entry.word() * 64 + bit) * Classes::size_of(class_index));
     });
 }
 

@@ -68,7 +68,7 @@ static void files(void) {
     }
 }
 
-static void* kept;
+static void* volatile kept;
 static void reachable(void) { kept = malloc(5000); }
 
 static const struct {

@@ -154,7 +154,7 @@ std::vector<std::string> complaints(const Case& test, const test::Outcome& outco
     std::vector<std::string> wrong = Judge(test, said, reports[0]).judge();
     if (leaking(test.error) ? !outcome.exited_with(23) : !outcome.killed_by(SIGABRT)) wrong.push_back("how the process ends");
     if ((test.found == Found::at_exit) != (outcome.out.find("survived\n") != std::string::npos) &&
-        !(freed_before(test.error) && test.size >= large))
+        !(freed_before(test.error) && test.size >= medium))
         wrong.push_back("when it is found");
     return wrong;
 }

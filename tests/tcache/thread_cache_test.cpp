@@ -277,6 +277,28 @@ TYPED_TEST(ThreadCacheTest, DoubleFreesAreFoundInTheCombiningBuffer) {
     options::set("halt_on_error", 13, "1", 1);
 }
 
+/// A bin takes from an entry of the combining buffer, the block allocator's record gets a life at another address, and a block of that one
+/// comes into the entry: the bin must not look for it at the old address.
+TYPED_TEST(ThreadCacheTest, CombiningBufferTellsTheLivesOfARecordApart) {
+    void* const first = this->take(this->a);
+    auto& block = this->block_of(first);
+    std::byte* const base = block.base;
+    this->give(this->b, first);
+    ASSERT_EQ(this->take(this->b), first) << "from the buffer, which is empty now";
+    this->give(this->a, first);
+    this->a.purge(true);
+    this->shared.purge(0, 0);
+    void* const large = this->shared.large.allocate(TestFixture::G::chunk, 1, false);
+    void* const second = this->take(this->a);
+    ASSERT_EQ(&this->block_of(second), &block);
+    if (block.base == base) GTEST_SKIP() << "chunks of intrusive block allocators keep their place";
+    this->give(this->b, second);
+    void* const third = this->take(this->b);
+    EXPECT_EQ(third, second);
+    this->give(this->a, third);
+    this->shared.large.free(*static_cast<mpmm::Run*>(this->shared.locate(large)), large);
+}
+
 TYPED_TEST(ThreadCacheTest, EveryClassGivesAndTakes) {
     for (unsigned of = 0; of < TestFixture::Classes::count; ++of) {
         std::set<void*> live;
