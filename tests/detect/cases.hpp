@@ -129,6 +129,7 @@ struct Case {
     Making making = Making::malloc;
     Relation relation = Relation::same;
     Found found = Found::at_once;
+    friend bool operator==(const Case&, const Case&) = default;
 };
 
 inline constexpr std::size_t tiny = 24, small = 1000, page = 6000, medium = 300 << 10, large = 3 << 20, huge = 80 << 20;

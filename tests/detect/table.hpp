@@ -4,6 +4,7 @@
 
 #include "detect/cases.hpp"
 
+#include <algorithm>
 #include <vector>
 
 namespace mpmm::detect {
@@ -31,8 +32,7 @@ class Table {
   public:
     void add(Error error, std::size_t size, Making making, Relation relation, Found found) {
         const Case added{error, exact(error, size), making, relation, found};
-        for (const Case& known : cases_)
-            if (name_of(known) == name_of(added)) return;
+        if (std::find(cases_.begin(), cases_.end(), added) != cases_.end()) return;
         cases_.push_back(added);
     }
     void add(Error error, std::size_t size, Relation relation = Relation::same) {
