@@ -186,7 +186,10 @@ TEST(SelfCheck, WrongBlocksAreFound) {
 TEST(SelfCheck, WrongContentIsFound) {
     EXPECT_FOUND(ForgetsToZero, "not zero");
     EXPECT_FOUND(ReallocLosesContent, "content changed");
-    EXPECT_FOUND(FreeWritesElsewhere, "content changed");
+    // Its victim may have been freed: then it is verify that stops the program.
+    const bool verify = contains(mpmm_version(), "+verify");
+    const std::string found = finds<FreeWritesElsewhere>();
+    EXPECT_TRUE(contains(found, "content changed") || (verify && contains(found, "died"))) << found;
 }
 
 TEST(SelfCheck, WrongAccountsAreFound) {

@@ -77,7 +77,8 @@ class Model {
     }
 
   private:
-    static const std::byte* end(const Block& block) { return block.address + block.usable; }
+    /// A block of no bytes has its address for itself.
+    static const std::byte* end(const Block& block) { return block.address + (block.usable == 0 ? 1 : block.usable); }
 
     void check_apart(const Block& block) const {
         const auto after = by_address_.lower_bound(block.address);

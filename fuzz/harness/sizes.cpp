@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness/sizes.hpp"
 
+#include "heap/build_heap.hpp"
 #include "mpmm/mpmm.h"
 
 #include <algorithm>
@@ -14,9 +15,9 @@ namespace {
 std::vector<std::size_t> make_table() {
     std::vector<std::size_t> table{0};
     const std::size_t page = mpmm_backend_page_size(), chunk = mpmm_backend_chunk_size();
-    // The classes, as the allocator itself names them.
+    // The classes, as the heap itself names them: to the user verify rounds nothing.
     for (std::size_t size = 1; size <= chunk / 2; ++size) {
-        size = mpmm_round_size(size);
+        size = BuildHeap::round_size(size);
         if (size <= table.back()) break;
         table.push_back(size);
     }

@@ -81,8 +81,9 @@ class CheckedFront {
     static std::size_t leak_check();
     [[gnu::always_inline]] static bool trim(std::size_t keep) {
         // Whoever wants memory back wants it more than a long memory for errors.
+        const std::size_t mapped = H::shared.backend.mapped();
         let_go_overdue(unwind::caller(), 0);
-        return H::trim(keep);
+        return H::trim(keep) || H::shared.backend.mapped() < mapped;
     }
 
     /// Once, when the library is loaded.
@@ -163,7 +164,7 @@ class CheckedFront {
                                       const std::byte* end, unsigned char value);
     struct LeakFinder;
     struct LeakCheck;
-    static bool check_place(const Occasion& occasion, const Place& place);
+    static bool check_place(const Occasion& occasion, const Place& found);
     static bool fault(const void* address, bool write, const void* context);
     static bool find_freed_large(const void* user, report::Error& error);
 

@@ -58,6 +58,7 @@ template <class H>
 bool CheckedFront<H>::take_from_heap(const Site& site, std::size_t size, std::size_t alignment, bool zero, Source source, Place& place) {
     const std::size_t redzone = options::get(options::redzone_bytes), front = std::bit_ceil(std::max(redzone, alignment));
     const std::size_t whole = front + size + redzone;
+    const int kept = errno;
     void* low = nullptr;
     if (source == Source::cache) low = H::tcache_malloc(alignment > 16 ? H::aligned_size(front, whole) : whole);
     for (int attempt = 0; attempt < 2 && low == nullptr && source == Source::anywhere; ++attempt) {
@@ -71,6 +72,8 @@ bool CheckedFront<H>::take_from_heap(const Site& site, std::size_t size, std::si
         H::free(low);
         return false;
     }
+    // The first attempt may have failed.
+    errno = kept;
     // Fresh, or freed in an earlier life; nobody else has it now.
     place.record->state.store(BlockState::busy, relaxed);
     place.record->front_shift = static_cast<std::uint8_t>(std::countr_zero(front));
@@ -143,7 +146,8 @@ void CheckedFront<H>::retire(const Site& site, const Place& place) {
     const auto length = static_cast<std::size_t>(place.high - place.low);
     const std::size_t cost = record.closed != 0 ? G::page : length, limit = options::get(options::quarantine_bytes);
     record.put(BlockState::quarantined);
-    if (cost > limit || !quarantine::add(place, cost, limit)) let_go({site, "when it was freed"}, place);
+    // What waits in a thread's name is everybody's once its cache ends. A thread without one, past its end, has nobody to see to that.
+    if (cost > limit || H::own_cache() == nullptr || !quarantine::add(place, cost, limit)) let_go({site, "when it was freed"}, place);
     let_go_overdue(site, limit);
 }
 
@@ -272,7 +276,8 @@ bool CheckedFront<H>::resize_block(const Site& site, void* user, std::size_t old
     AllocRecord& record = *place.record;
     if (!size_fits(record, old_size, SizeIs::given)) mismatched(site, place, report::Kind::size_mismatch, nullptr, old_size);
     check_redzones({site, "when it was resized"}, place, false);
-    const bool done = grow_in_place(place, size);
+    const bool aligned = is_aligned(reinterpret_cast<std::uintptr_t>(user), natural_alignment(size));
+    const bool done = aligned && grow_in_place(place, size);
     if (done) {
         find(place.low, place);
         record.size = size;

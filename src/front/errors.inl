@@ -69,7 +69,7 @@ template <class H>
 void CheckedFront<H>::bad_free(const Site& site, const void* user, const Place* place) {
     report::Error error;
     error.address = user;
-    const BlockState state = place == nullptr ? BlockState::unused : place->record->state.load(acquire);
+    const BlockState state = place == nullptr ? BlockState::unused : place->record->seen();
     const bool freed = state == BlockState::quarantined || state == BlockState::freed || state == BlockState::busy;
     capture(error, site);
     if (place != nullptr && state != BlockState::unused) {
@@ -150,16 +150,17 @@ bool CheckedFront<H>::check_freed(const Occasion& occasion, const Place& place) 
     return check(place.user, closed_begin(place)) && check(closed_end(place), place.end());
 }
 
-/// One block, beside running threads: what is wrong must be so while the record stays as it was.
+/// One block, beside running threads: who wants to free it meanwhile waits.
 template <class H>
-bool CheckedFront<H>::check_place(const Occasion& occasion, const Place& place) {
-    AllocRecord& record = *place.record;
-    const BlockState state = record.state.load(acquire);
+bool CheckedFront<H>::check_place(const Occasion& occasion, const Place& found) {
+    AllocRecord& record = *found.record;
+    const BlockState state = record.seen();
     if (state != BlockState::live && state != BlockState::quarantined) return true;
     const bool freed = state == BlockState::quarantined;
-    if (patterns::damaged_front(place) == nullptr && patterns::damaged_rear(place) == nullptr && !freed) return true;
-    // Changing hands meanwhile: whoever has it checks it.
-    if (!record.take(state)) return true;
+    if (!record.take(state, freed ? BlockState::inspected_quarantined : BlockState::inspected_live)) return true;
+    // It may have had another life since it was found, in another part of the same memory.
+    Place place = found;
+    if (!place.guarded) place.user = place.low + record.front();
     const bool good = check_redzones(occasion, place, freed) && (!freed || check_freed(occasion, place));
     record.put(state);
     return good;
@@ -172,7 +173,7 @@ bool CheckedFront<H>::fault(const void* address, bool write, const void* context
     Place place;
     if (!find(address, place)) return false;
     const auto* const where = static_cast<const std::byte*>(address);
-    const BlockState state = place.record->state.load(acquire);
+    const BlockState state = place.record->seen();
     report::Error error;
     error.address = address;
     if (place.guarded) {

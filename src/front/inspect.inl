@@ -24,7 +24,7 @@ template <class H>
 std::size_t CheckedFront<H>::usable_size(const void* block) {
     Place place;
     if (block == nullptr || !find(block, place) || place.user != block) return 0;
-    return place.record->state.load(acquire) == BlockState::live ? place.record->size : 0;
+    return place.record->seen() == BlockState::live ? place.record->size : 0;
 }
 
 template <class H>
@@ -35,7 +35,7 @@ void CheckedFront<H>::stats(mpmm_stats& out) {
     out.used_bytes = out.used_blocks = out.large_bytes = 0;
     for_each([&](const Place& place) {
         const AllocRecord& record = *place.record;
-        if (record.state.load(acquire) != BlockState::live) return;
+        if (record.seen() != BlockState::live) return;
         ++out.used_blocks;
         out.used_bytes += record.size;
         if (record.size > H::Classes::max_size) out.large_bytes += record.size;
@@ -47,7 +47,7 @@ template <class H>
 int CheckedFront<H>::walk(mpmm_walk_callback callback, void* context) {
     int result = 0;
     for_each([&](const Place& place) {
-        if (result == 0 && place.record->state.load(acquire) == BlockState::live) result = callback(place.user, place.record->size, context);
+        if (result == 0 && place.record->seen() == BlockState::live) result = callback(place.user, place.record->size, context);
     });
     return result;
 }
@@ -62,7 +62,7 @@ mpmm_address_info CheckedFront<H>::describe(const void* address) {
         return info;
     }
     const auto* const where = static_cast<const std::byte*>(address);
-    const BlockState state = place.record->state.load(acquire);
+    const BlockState state = place.record->seen();
     info.kind = MPMM_ADDRESS_UNUSED;
     // A block of no bytes is found by its address.
     const bool inside = where >= place.user && (where < place.end() || where == place.user);

@@ -61,7 +61,7 @@ struct CheckedFront<H>::LeakFinder {
         return describes(place, out) && word >= out.begin && word < out.end;
     }
     static bool describes(const Place& place, Block& out) {
-        if (place.record->state.load(acquire) != BlockState::live) return false;
+        if (place.record->seen() != BlockState::live) return false;
         // A block of no bytes is found at its address.
         out.begin = reinterpret_cast<std::uintptr_t>(place.user);
         out.end = out.begin + std::max<std::size_t>(place.record->size, 1);

@@ -26,6 +26,8 @@ bool move(void* from, std::size_t old_size, void* to, std::size_t new_size);
 
 /// Fresh zeroed memory whose pages are only backed when touched, or addresses without access when not `accessible`. nullptr when refused.
 void* reserve(std::size_t size, bool accessible);
+/// How many bytes of addresses the process may have; SIZE_MAX when that is not limited.
+std::size_t address_limit();
 /// Makes whole pages readable and writable, or inaccessible. False when refused (a split can exceed the limit of mappings).
 bool protect(void* address, std::size_t size, bool accessible);
 /// Whether these pages go into a core file.

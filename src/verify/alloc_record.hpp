@@ -2,6 +2,9 @@
 // What verify remembers of every block, outside the heap: a program that writes beyond its blocks cannot reach it.
 //
 //     unused ──► busy ──► live ──► busy ──► quarantined ──► freed ──► busy …
+//                          ▲                    ▲
+//                          ▼                    ▼
+//                    inspected_live   inspected_quarantined       for the moment in which a check of the heap looks at the block
 //
 // Whoever changes a record makes it busy first, by compare-exchange: of two threads that free one block, one wins. The other members are
 // written while busy, and are stable otherwise. `freed` says that the memory is the heap's again; what the record tells is history.
@@ -17,7 +20,7 @@ namespace mpmm {
 /// The functions a block came from, which say how it must be freed.
 enum class Family : std::uint8_t { malloc, new_single, new_array, new_aligned, new_array_aligned };
 
-enum class BlockState : std::uint8_t { unused, busy, live, quarantined, freed };
+enum class BlockState : std::uint8_t { unused, busy, live, quarantined, freed, inspected_live, inspected_quarantined };
 
 struct AllocRecord {
     Atomic<BlockState> state{BlockState::unused};
@@ -31,10 +34,22 @@ struct AllocRecord {
     std::uint64_t closed : 1 = 0;                   ///< its whole pages are inaccessible
 
     std::size_t front() const { return std::size_t{1} << front_shift; }
-    /// Takes the record in state `from` for a change; false when it is in another.
-    bool take(BlockState from) {
-        // acquire: what the last holder wrote is read next; release is put()'s.
-        return state.compare_exchange_strong(from, BlockState::busy, acquire, acquire);
+    /// Takes the record in state `from` for a change; false when it is in another. Waits for a check that looks at it.
+    bool take(BlockState from, BlockState to = BlockState::busy) {
+        for (;;) {
+            BlockState now = from;
+            // acquire: what the last holder wrote is read next; release is put()'s.
+            if (state.compare_exchange_strong(now, to, acquire, acquire)) return true;
+            if (now != BlockState::inspected_live && now != BlockState::inspected_quarantined) return false;
+            cpu_relax();
+        }
+    }
+    /// The state, whoever looks at the block.
+    BlockState seen() const {
+        const BlockState now = state.load(acquire);
+        return now == BlockState::inspected_live          ? BlockState::live
+               : now == BlockState::inspected_quarantined ? BlockState::quarantined
+                                                          : now;
     }
     void put(BlockState to) { state.store(to, release); }
 };

@@ -56,12 +56,18 @@ std::uint32_t random() {
     return x;
 }
 
+/// Who asked for every block wants to know; who takes samples does not notice.
+void tell(const char* text, std::size_t number) {
+    if (options::get(options::guard_sample_rate) == 1) report::note(text, number);
+}
+
 bool set_up() {
     if (region.load(relaxed) != nullptr) return true;
     if (refused) return false;
     page = os::page_size();
     for (std::size_t bytes = most_bytes; bytes >= least_bytes; bytes /= 4) {
-        void* const memory = os::reserve(bytes, false);
+        // Where addresses are limited the program needs them more.
+        void* const memory = bytes <= os::address_limit() / 32 ? os::reserve(bytes, false) : nullptr;
         if (memory == nullptr) continue;
         region_pages = bytes / page;
         page_slots = static_cast<Atomic<std::uint32_t>*>(os::reserve(region_pages * sizeof *page_slots, true));
@@ -79,7 +85,7 @@ bool set_up() {
         return true;
     }
     refused = true;
-    report::note("guarded blocks: no address space for them", 0);
+    tell("guarded blocks: no address space for them", 0);
     return false;
 }
 
@@ -117,7 +123,7 @@ void fill_place(std::uint32_t number, Place& place) {
 }
 
 void visit_slot(std::uint32_t number, void (*visit)(void*, const Place&), void* context) {
-    if (slots[number].record.state.load(acquire) != BlockState::live) return;
+    if (slots[number].record.seen() != BlockState::live) return;
     Place place;
     fill_place(number, place);
     visit(context, place);
@@ -141,7 +147,7 @@ bool allocate(std::size_t size, std::size_t alignment, Place& place) {
     if (!set_up() || alignment > page) return false;
     const auto pages = static_cast<std::uint32_t>(std::max<std::size_t>((size + page - 1) / page, 1));
     if (2 * live_blocks.load(relaxed) >= map_budget) {
-        if (!sparse.exchange(true, relaxed)) report::note("guarded blocks: half of vm.max_map_count is used, guarding fewer from now on; live", live_blocks.load(relaxed));
+        if (!sparse.exchange(true, relaxed)) tell("guarded blocks: half of vm.max_map_count is used, guarding fewer from now on; live", live_blocks.load(relaxed));
         if (2 * live_blocks.load(relaxed) >= map_budget + map_budget / 4) return false;
     }
     const std::uint32_t number = take_slot(pages);
@@ -153,7 +159,7 @@ bool allocate(std::size_t size, std::size_t alignment, Place& place) {
     }
     std::byte *const low = page_address(slot.first), *const high = low + std::size_t{pages} * page;
     if (!os::protect(low, std::size_t{pages} * page, true)) {
-        if (!sparse.exchange(true, relaxed)) report::note("guarded blocks: the system refuses more mappings, guarding fewer from now on; live", live_blocks.load(relaxed));
+        if (!sparse.exchange(true, relaxed)) tell("guarded blocks: the system refuses more mappings, guarding fewer from now on; live", live_blocks.load(relaxed));
         slot.record.put(BlockState::freed);
         give_slot(number);
         return false;

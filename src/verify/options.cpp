@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verify/options.hpp"
 
+#include "platform/lock.hpp"
 #include "platform/os.hpp"
 #include "verify/report.hpp"
 
@@ -58,8 +59,10 @@ constexpr TextOption text_table[] = {
 };
 
 /// Texts that were set, one behind the other: who reads one is never disturbed.
-constinit char text_storage[4096]{};
-constinit Atomic<std::size_t> text_storage_used{0};
+constexpr std::size_t most_text = 1024;
+constinit char text_storage[4 * most_text]{};
+constinit std::size_t text_storage_used = 0;
+constinit Mutex text_lock;
 
 /// A setting that was understood: the index counts through both tables.
 struct Setting {
@@ -116,8 +119,7 @@ bool parse(const char* key, std::size_t key_length, const char* text, std::size_
             report::bad_option("unknown key", key, key_length);
             return false;
         }
-        good = is_choice(text_table[setting.index - key_count].choices, text, text_length) &&
-               text_length < sizeof text_storage - text_storage_used.load(relaxed);
+        good = is_choice(text_table[setting.index - key_count].choices, text, text_length) && text_length < most_text;
     }
     if (!good) report::bad_option("bad value for", key, key_length);
     return good;
@@ -154,17 +156,28 @@ bool each_setting(const char* settings, Visit visit) {
     return good;
 }
 
+/// The text in text_storage, where it may be already; nullptr when there is no room.
+const char* stored_text(const char* text, std::size_t length) {
+    const Guard guard(text_lock);
+    for (const char* known = text_storage; known < text_storage + text_storage_used; known += std::strlen(known) + 1)
+        if (std::strlen(known) == length && std::memcmp(known, text, length) == 0) return known;
+    if (length >= sizeof text_storage - text_storage_used) return nullptr;
+    char* const place = text_storage + text_storage_used;
+    std::memcpy(place, text, length);
+    text_storage_used += length + 1;
+    return place;
+}
+
 void store(const Setting& setting) {
     if (setting.index < key_count) {
         values[setting.index].store(setting.number, relaxed);
         if (setting.index == help && setting.number != 0) print_help();
         return;
     }
-    const std::size_t place = text_storage_used.fetch_add(setting.length + 1, relaxed);
-    if (place + setting.length >= sizeof text_storage) return;
-    std::memcpy(text_storage + place, setting.text, setting.length);
+    const char* const text = stored_text(setting.text, setting.length);
+    if (text == nullptr) return report::bad_option("no room for", setting.text, setting.length);
     // release: who reads the pointer reads the text.
-    texts[setting.index - key_count].store(text_storage + place, release);
+    texts[setting.index - key_count].store(text, release);
 }
 
 }  // namespace

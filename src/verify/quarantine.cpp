@@ -5,6 +5,8 @@
 #include "platform/thread_pointer.hpp"
 #include "verify/memory.hpp"
 
+#include <cstring>
+
 namespace mpmm::quarantine {
 namespace {
 
@@ -28,7 +30,8 @@ Batch* new_batch() {
     if (batch == nullptr) batch = static_cast<Batch*>(record_memory(sizeof(Batch), alignof(Batch)));
     if (batch != nullptr) {
         batch->next = nullptr;
-        batch->count = batch->bytes = 0;
+        batch->count = 0;
+        batch->bytes = sizeof(Batch);
     }
     return batch;
 }
@@ -52,6 +55,16 @@ void publish() {
     if (batch == nullptr) return;
     Local::value = nullptr;
     const Guard guard(list_lock);
+    if (last != nullptr && last->count + batch->count <= Batch::capacity) {
+        // Threads that free little do not leave a batch each.
+        std::memcpy(last->blocks + last->count, batch->blocks, batch->count * sizeof(Place));
+        last->count += batch->count;
+        last->bytes += batch->bytes - sizeof(Batch);
+        waiting += batch->bytes - sizeof(Batch);
+        batch->next = spare;
+        spare = batch;
+        return;
+    }
     (last != nullptr ? last->next : first) = batch;
     last = batch;
     waiting += batch->bytes;
@@ -65,7 +78,7 @@ Batch* overdue(std::size_t limit) {
     if (first == nullptr) last = nullptr;
     waiting -= batch->bytes;
     all_blocks.fetch_sub(batch->count, relaxed);
-    all_bytes.fetch_sub(batch->bytes, relaxed);
+    all_bytes.fetch_sub(batch->bytes - sizeof(Batch), relaxed);
     return batch;
 }
 

@@ -109,7 +109,8 @@ TEST(UserBackend, FlagsSaveTheZeroing) {
             const auto* const block = static_cast<unsigned char*>(mpmm_zalloc(8 * chunk()));
             CHILD_CHECK(block != nullptr);
             unsigned char resident = 0;
-            CHILD_CHECK(::mincore(const_cast<unsigned char*>(block) + 5 * chunk(), 4096, &resident) == 0 && (resident & 1) == 0);
+            const std::uintptr_t middle = (reinterpret_cast<std::uintptr_t>(block) + 5 * chunk()) / 4096 * 4096;
+            CHILD_CHECK(::mincore(reinterpret_cast<void*>(middle), 4096, &resident) == 0 && (resident & 1) == 0);
             for (std::size_t i = 0; i < 8 * chunk(); i += 509) CHILD_CHECK(block[i] == 0);
             child_done();
         },
@@ -123,8 +124,10 @@ TEST(UserBackend, ResizeIsUsedWhereItWorks) {
                 static ArenaBackend backend;
                 backend.resize_works = works;
                 backend.start();
+                // The arena's last range can grow: whatever the allocator needs for itself comes before it.
+                mpmm_free(mpmm_malloc(40 * chunk()), 40 * chunk());
                 auto* block = static_cast<char*>(mpmm_malloc(40 * chunk()));
-                CHILD_CHECK(block != nullptr);
+                CHILD_CHECK(block != nullptr && backend.resizes == 0);
                 block[0] = 1;
                 block[40 * chunk() - 1] = 2;
                 auto* const grown = static_cast<char*>(mpmm_realloc(block, 40 * chunk(), 60 * chunk()));

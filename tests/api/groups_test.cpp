@@ -117,16 +117,24 @@ TEST_F(LargeCacheGroup, GivesWholeChunksAndKeepsThem) {
 }
 
 TEST_F(LargeCacheGroup, NeighboursMergeAndSplit) {
-    void* const whole = mpmm_lcache_malloc(12 * chunk());
-    mpmm_lcache_free(whole, 12 * chunk());
+    // What a block takes besides itself: nothing in release, its redzones in verify.
+    mpmm_lcache_free(mpmm_lcache_malloc(chunk()), chunk());
+    const std::size_t part_run = stats().cached_bytes, more = part_run - chunk(), whole_size = 8 * part_run - more;
+    if (!verify_build) EXPECT_EQ(more, 0u);
+    mpmm_trim(0);
+    void* const whole = mpmm_lcache_malloc(whole_size);
+    mpmm_lcache_free(whole, whole_size);
+    EXPECT_EQ(stats().cached_bytes, 8 * part_run);
     const std::size_t mapped = stats().mapped_bytes;
     for (int round = 0; round < 3; ++round) {
-        void* parts[12];
+        void* parts[8];
         for (void*& part : parts) ASSERT_NE(part = mpmm_lcache_malloc(chunk()), nullptr);
-        for (const int index : {0, 2, 4, 6, 8, 10, 11, 9, 7, 5, 3, 1}) mpmm_lcache_free(parts[index], chunk());
-        void* const again = mpmm_lcache_malloc(12 * chunk());
+        EXPECT_EQ(stats().cached_bytes, 0u) << "the run became parts";
+        for (const int index : {0, 2, 4, 6, 7, 5, 3, 1}) mpmm_lcache_free(parts[index], chunk());
+        void* const again = mpmm_lcache_malloc(whole_size);
         EXPECT_EQ(stats().mapped_bytes, mapped) << "the parts became one run again";
-        mpmm_lcache_free(again, 12 * chunk());
+        EXPECT_EQ(stats().cached_bytes, 0u);
+        mpmm_lcache_free(again, whole_size);
     }
 }
 
@@ -234,9 +242,11 @@ TEST_F(MemoryBack, TrimKeepsAPartOfALongRun) {
     EXPECT_GE(cached, 30 * chunk());
     EXPECT_EQ(mpmm_trim(10 * chunk()), 1);
     EXPECT_EQ(stats().cached_bytes, 10 * chunk());
-    void* const block = mpmm_malloc(10 * chunk());
+    // With room for verify's redzones.
+    const std::size_t size = 10 * chunk() - 64;
+    void* const block = mpmm_malloc(size);
     EXPECT_EQ(stats().cached_bytes, 0u) << "what was kept is used first";
-    mpmm_free(block, 10 * chunk());
+    mpmm_free(block, size);
 }
 
 }  // namespace

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Start-up and settings. They belong to the process, so each test sets them in a forked child, whose stderr and exit status tell.
+// Start-up and settings. They belong to the process, so each test sets them in a forked child, whose stderr and exit status tell. Verify
+// reads the environment when the program is loaded: the tests of MPMM_OPTIONS start the program anew.
 #include "api/api_support.hpp"
 #include "api/child.hpp"
 
 #include <cerrno>
 #include <cstdlib>
+#include <fstream>
+#include <optional>
+#include <sstream>
+#include <string>
 
 namespace mpmm::test {
 namespace {
@@ -14,14 +19,41 @@ using ::testing::ExitedWithCode;
 using ::testing::HasSubstr;
 using ::testing::KilledBySignal;
 
-constexpr const char* double_free_line =
-    verify_build ? "^==[0-9]+==ERROR: mpmm: double-free on address 0x[0-9a-f]+\n$" : "^ERROR: mpmm: double-free on address 0x[0-9a-f]+\n$";
+/// stderr holds one error and nothing else: a line in release, in verify a report that is told once.
+::testing::Matcher<const std::string&> one_error(const std::string& kind) {
+    if (!verify_build) return ::testing::ContainsRegex("^ERROR: mpmm: " + kind + " on address 0x[0-9a-f]+\n$");
+    const std::string rule = "^=+\n";
+    return AllOf(
+        ::testing::ContainsRegex(rule + "==[0-9]+==ERROR: mpmm: " + kind + " on address 0x[0-9a-f]+ \\(pc 0x[0-9a-f]+ thread T0\\)\n"),
+        Not(::testing::ContainsRegex("ERROR: mpmm: .*ERROR: mpmm: ")), ::testing::ContainsRegex("\nSUMMARY: mpmm: " + kind + "[^\n]*\n$"));
+}
+const auto double_free_line = one_error("double-free");
 
 void free_twice() {
     void* const block = mpmm_malloc(100);
     mpmm_free(block, 100);
     mpmm_free(block, 100);
 }
+
+/// MPMM_OPTIONS, for the programs of a test that are started anew.
+class Environment {
+  public:
+    explicit Environment(const char* settings) {
+        if (const char* const before = std::getenv("MPMM_OPTIONS"); before != nullptr) before_ = before;
+        ::setenv("MPMM_OPTIONS", settings, 1);
+        ::testing::GTEST_FLAG(death_test_style) = "threadsafe";
+    }
+    ~Environment() {
+        ::testing::GTEST_FLAG(death_test_style) = "fast";
+        if (before_) ::setenv("MPMM_OPTIONS", before_->c_str(), 1);
+        else ::unsetenv("MPMM_OPTIONS");
+    }
+    Environment(const Environment&) = delete;
+    Environment& operator=(const Environment&) = delete;
+
+  private:
+    std::optional<std::string> before_;
+};
 
 /// mpmm_options with the sizes filled in.
 mpmm_options options_with(const char* settings, const mpmm_backend* backend = nullptr) { return {sizeof(mpmm_options), backend, settings}; }
@@ -37,23 +69,19 @@ TEST(Options, ExitcodeReplacesAbort) {
         ExitedWithCode(3), double_free_line);
 }
 
-TEST(Options, TheEnvironmentIsReadAtTheFirstAllocation) {
-    EXPECT_EXIT(
-        {
-            ::setenv("MPMM_OPTIONS", "exitcode=7", 1);
-            free_twice();
-        },
-        ExitedWithCode(7), double_free_line);
+TEST(Options, TheEnvironmentIsRead) {
+    const Environment environment("exitcode=7");
+    EXPECT_EXIT(free_twice(), ExitedWithCode(7), double_free_line);
 }
 
 TEST(Options, TheEnvironmentCountsBeforeTheFirstAllocationToo) {
+    const Environment environment("exitcode=8");
     EXPECT_EXIT(
         {
-            ::setenv("MPMM_OPTIONS", "exitcode=8", 1);
             int local = 0;
             mpmm_free_unsized(&local);
         },
-        ExitedWithCode(8), "ERROR: mpmm: invalid-free on address 0x[0-9a-f]+\n$");
+        ExitedWithCode(8), one_error("invalid-free"));
 }
 
 TEST(Options, ReportsCanBeSurvived) {
@@ -73,9 +101,9 @@ TEST(Options, ReportsCanBeSurvived) {
 }
 
 TEST(Options, InitAppliesItsSettingsAfterTheEnvironment) {
+    const Environment environment("exitcode=7");
     EXPECT_EXIT(
         {
-            ::setenv("MPMM_OPTIONS", "exitcode=7", 1);
             const mpmm_options options = options_with("exitcode=9:purge_delay_ms=5");
             CHILD_CHECK(mpmm_init(&options) == 0);
             free_twice();
@@ -91,12 +119,10 @@ TEST(Options, BadSettingsAreNamedAndChangeNothing) {
             free_twice();
         },
         KilledBySignal(SIGABRT), AllOf(HasSubstr("'nonsense'"), HasSubstr("'purge'"), HasSubstr("double-free")));
-    EXPECT_EXIT(
-        {
-            ::setenv("MPMM_OPTIONS", "exitcode=9:exitcode=256", 1);
-            free_twice();
-        },
-        KilledBySignal(SIGABRT), AllOf(HasSubstr("'exitcode'"), HasSubstr("double-free")));
+    {
+        const Environment environment("exitcode=9:exitcode=256");
+        EXPECT_EXIT(free_twice(), KilledBySignal(SIGABRT), AllOf(HasSubstr("'exitcode'"), HasSubstr("double-free")));
+    }
     EXPECT_EXIT(
         {
             CHILD_CHECK(mpmm_set_option("", "1") == EINVAL);
@@ -120,15 +146,20 @@ TEST(Options, NumbersMayHaveUnits) {
 }
 
 TEST(Options, HelpListsEveryKeyWithItsDefault) {
+    const Environment environment("help=1");
+    // In the order of the tables, and nothing else.
+    std::string table = "^";
+    for (const char* const row :
+         {"halt_on_error=1", "exitcode=0", "quarantine_bytes=16777216", "redzone_bytes=16", "guard_sample_rate=1000", "guard_align=16",
+          "detect_leaks=0", "check_interval=0", "stack_depth=16", "full_unwind=0", "trace_ops=0", "seed=1", "purge_delay_ms=1000",
+          "purge=1", "help=0", "report_format=text", "log_path=", "symbolizer=", "suppressions="})
+        table += std::string(row) + "  [^\n]+\n";
     EXPECT_EXIT(
         {
-            ::setenv("MPMM_OPTIONS", "help=1", 1);
             mpmm_init(nullptr);
             child_done();
         },
-        ExitedWithCode(0),
-        AllOf(HasSubstr("halt_on_error=1  "), HasSubstr("exitcode=0  "), HasSubstr("check_interval=0  "),
-              HasSubstr("purge_delay_ms=1000  "), HasSubstr("purge=1  "), HasSubstr("help=0  ")));
+        ExitedWithCode(0), ::testing::ContainsRegex(table + "$"));
 }
 
 TEST(Options, InitTakesNothingAndChecksTheRest) {
@@ -178,6 +209,71 @@ TEST(Options, ABackendIsRefusedTogetherWithItsBadSettings) {
             child_done();
         },
         ExitedWithCode(0), "'no_such_key'");
+}
+
+TEST(Options, TextsAreTakenOrRefused) {
+    EXPECT_EXIT(
+        {
+            CHILD_CHECK(mpmm_set_option("report_format", "xml") == EINVAL);
+            CHILD_CHECK(mpmm_set_option("report_format", "") == EINVAL);
+            CHILD_CHECK(mpmm_set_option("report_format", "json|text") == EINVAL);
+            CHILD_CHECK(mpmm_set_option("report_format", "jso") == EINVAL);
+            CHILD_CHECK(mpmm_set_option("report_format", "text") == 0);
+            CHILD_CHECK(mpmm_set_option("symbolizer", "0") == 0);
+            CHILD_CHECK(mpmm_set_option("symbolizer", "") == 0);
+            CHILD_CHECK(mpmm_set_option("suppressions", "main+std::*") == 0);
+            const std::string endless(10000, 'x');
+            CHILD_CHECK(mpmm_set_option("suppressions", endless.c_str()) == EINVAL);
+            const mpmm_options options = options_with("exitcode=5:report_format=xml");
+            CHILD_CHECK(mpmm_init(&options) == EINVAL);
+            free_twice();
+        },
+        KilledBySignal(SIGABRT), AllOf(HasSubstr("bad value for 'report_format'"), HasSubstr("bad value for 'suppressions'")));
+}
+
+TEST(Options, ReportsMayBeOneJsonObjectALine) {
+    const Environment environment("report_format=json:halt_on_error=0:exitcode=4");
+    const char* const json = "^[{][^\n]*\"double-free\"[^\n]*[}]\n[{][^\n]*\"invalid-free\"[^\n]*[}]\n$";
+    const char* const lines = "^ERROR: mpmm: double-free on address 0x[0-9a-f]+\nERROR: mpmm: invalid-free on address 0x[0-9a-f]+\n$";
+    EXPECT_EXIT(
+        {
+            free_twice();
+            int local = 0;
+            mpmm_free_unsized(&local);
+            child_done();
+        },
+        ExitedWithCode(0), ::testing::ContainsRegex(verify_build ? json : lines));
+}
+
+/// The file grows by each report, and stderr stays empty.
+TEST(Options, ReportsGoToALog) {
+    const std::string path = ::testing::TempDir() + "mpmm-options-log-" + std::to_string(::getpid());
+    ::unlink(path.c_str());
+    for (const char* const kind : {"double-free", "invalid-free"})
+        EXPECT_EXIT(
+            {
+                CHILD_CHECK(mpmm_set_option("log_path", path.c_str()) == 0);
+                CHILD_CHECK(mpmm_set_option("exitcode", "6") == 0);
+                if (kind[0] == 'd') free_twice();
+                mpmm_free_unsized(&errno);
+            },
+            ExitedWithCode(6), "^$");
+    std::ifstream file(path);
+    std::stringstream text;
+    text << file.rdbuf();
+    EXPECT_THAT(text.str(), ::testing::ContainsRegex("ERROR: mpmm: double-free on address 0x"));
+    EXPECT_THAT(text.str(), ::testing::ContainsRegex("ERROR: mpmm: invalid-free on address 0x"));
+    ::unlink(path.c_str());
+}
+
+/// A report must not be lost because its file cannot be written.
+TEST(Options, ALogThatCannotBeOpenedIsStderr) {
+    EXPECT_EXIT(
+        {
+            CHILD_CHECK(mpmm_set_option("log_path", "/nowhere/at/all") == 0);
+            free_twice();
+        },
+        KilledBySignal(SIGABRT), double_free_line);
 }
 
 TEST(Options, CheckIntervalChecksTheHeapAsItGoes) {

@@ -21,13 +21,14 @@ namespace {
 #ifdef MPMM_CHILD_API
 void* take(std::size_t size) { return mpmm_malloc(size); }
 void give(void* block) { mpmm_free_unsized(block); }
-void* again(void* block, std::size_t size) { return mpmm_realloc(block, 0, size); }
+void* again(void* block, std::size_t old_size, std::size_t size) { return mpmm_realloc(block, old_size, size); }
 #define API(name) (&(name))
 #else
 // Through pointers the compiler knows nothing about: it must not reason about freed blocks.
 void* (*volatile take)(std::size_t) = &std::malloc;
 void (*volatile give)(void*) = &std::free;
-void* (*volatile again)(void*, std::size_t) = &std::realloc;
+void* (*volatile change)(void*, std::size_t) = &std::realloc;
+void* again(void* block, std::size_t, std::size_t size) { return change(block, size); }
 template <class Function>
 Function* exported(Function*, const char* name) {
     auto* const found = reinterpret_cast<Function*>(::dlsym(RTLD_DEFAULT, name));
@@ -96,7 +97,7 @@ const Case cases[] = {
          in_thread([&] {
              for (std::size_t i = 0; i < 100; ++i) give(blocks[i]);
          });
-         for (std::size_t i = 100; i < 200; ++i) give(again(blocks[i], size + 5000));
+         for (std::size_t i = 100; i < 200; ++i) give(again(blocks[i], size + i, size + 5000));
          settle();
      }},
     {"at_once",
@@ -133,14 +134,14 @@ const Case cases[] = {
          void* const block = take(size);
          void* const keep = take(size);
          give(block);
-         again(block, 2 * size + 100);
+         again(block, size, 2 * size + 100);
          give(keep);
      }},
     {"after_realloc_moved",
      [](std::size_t size) {
          void* const block = take(size);
          void* const wall = take(size);
-         void* const moved = again(block, 20 * size + 100000);
+         void* const moved = again(block, size, 20 * size + 100000);
          if (moved == block) std::_Exit(95);
          give(block);
          settle();
@@ -336,7 +337,7 @@ const Case cases[] = {
     {"interior_via_realloc",
      [](std::size_t size) {
          void* const block = take(size);
-         again(bytes(block) + 1, 100);
+         again(bytes(block) + 1, size, 100);
      }},
     {"stack",
      [](std::size_t) {
@@ -346,7 +347,7 @@ const Case cases[] = {
     {"stack_via_realloc",
      [](std::size_t) {
          int local = 0;
-         again(&local, 100);
+         again(&local, sizeof local, 100);
      }},
     {"global", [](std::size_t) { give(&global); }},
     {"never_mapped", [](std::size_t) { give(reinterpret_cast<void*>(std::uintptr_t{0x10000})); }},
@@ -367,9 +368,9 @@ const Case cases[] = {
      }},
     {"past_the_last_block",
      [](std::size_t) {
-         // 320 blocks of 48 bytes in a slot of 16 KiB: what follows is nobody's.
+         // 320 blocks of 48 bytes in a slot of 16 KiB: what follows is nobody's. In verify it is the block's redzone, or the slot's end.
          void* const block = take(48);
-         give(unused_near(reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(block) / 16384 * 16384), 48, 16384));
+         give(unused_near(reinterpret_cast<void*>((reinterpret_cast<std::uintptr_t>(block) / 16384 + 1) * 16384), -8, 16384));
      }},
     {"unused_slot",
      [](std::size_t) {

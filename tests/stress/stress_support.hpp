@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <gtest/gtest.h>
 #include <random>
 
@@ -39,6 +41,13 @@ inline constexpr int scale = 4;
 inline constexpr int scale = 1;
 #endif
 inline constexpr std::size_t mib = std::size_t{1} << 20;
+
+/// What verify withholds by its options: freed blocks in the quarantine, and in the threads' parts of it.
+inline std::size_t withheld() {
+    const char* const options = std::getenv("MPMM_OPTIONS");
+    const bool none = options != nullptr && std::strstr(options, "quarantine_bytes=0") != nullptr;
+    return none || std::strstr(mpmm_version(), "+verify") == nullptr ? 0 : 24 * mib;
+}
 
 class Stress : public ::testing::Test {
   protected:
