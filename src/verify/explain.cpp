@@ -157,9 +157,8 @@ void write_text(Writer& out, const Error& error) {
     for (std::size_t s = 0; s < count; ++s)
         for (std::size_t i = 0; i < sections[s].count; ++i) addresses[named++] = sections[s].frames[i];
     Progress progress{out, error, sections, count};
-    // An overflow is found by whoever looks, which says nothing: the block is what to look at.
-    const bool found_late = error.kind == Kind::heap_buffer_overflow || error.kind == Kind::heap_buffer_underflow;
-    if (error.has_block && (error.stack.count == 0 || (found_late && !error.block.guarded))) progress.summary_section = count - 1;
+    // Damage is found by whoever looks, which says nothing: who freed the block, or allocated it, is where to begin.
+    if (error.dump.begin != nullptr && error.has_block) progress.summary_section = error.kind == Kind::heap_use_after_free ? 2 : count - 1;
     symbolize::all(addresses, named, options::get(options::symbolizer), &add_frame, &progress);
     while (progress.at < count) begin_section(progress);
 

@@ -96,7 +96,7 @@ def main() -> int:
         return f"<!-- {name} -->\n{made[name]}\n<!-- end -->"
 
     made = parts(arguments.bin, arguments.source)
-    new = re.sub(r"<!-- ([^>]+?) -->\n.*?\n<!-- end -->", replace, old, flags=re.DOTALL)
+    new = re.sub(r"<!-- (?!end )([^>]+?) -->\n(?:.*?\n)??<!-- end -->", replace, old, flags=re.DOTALL)
     if missing := made.keys() - used:
         print(f"not in the page: {', '.join(sorted(missing))}")
         return 1
