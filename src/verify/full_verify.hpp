@@ -25,6 +25,9 @@ struct FullVerify {
 
     template <unsigned Words>
     struct BlockRecord {
+        /// One for each block, for front/; kept when the slot gets another life. None for intrusive block allocators. First, to share a line
+        /// with the words that every block handed out touches.
+        AllocRecord* allocations = nullptr;
         /// One bit per block the user holds. Any thread clears bits; only the owner sets them.
         Atomic<std::uint64_t> live[Words]{};
         /// One bit per remote free from its publication until the owner drains it. The publisher sets bits, who drains clears them.
@@ -34,8 +37,6 @@ struct FullVerify {
         /// The owner word that the seams told. Written by who changes the word: before a plain store, after a successful exchange.
         Atomic<std::uintptr_t> owner{0};
         bool listed = false;
-        /// One for each block, for front/; kept when the slot gets another life. None for intrusive block allocators.
-        AllocRecord* allocations = nullptr;
         /// Older than the fork that made this process: other threads' part of it is not here.
         bool inherited = false;
         std::uint8_t found = 0;  ///< places the running check found it in

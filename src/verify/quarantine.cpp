@@ -16,8 +16,7 @@ constinit Mutex list_lock;
 constinit Batch* first = nullptr;
 constinit Batch* last = nullptr;
 constinit Batch* spare = nullptr;
-constinit std::size_t waiting = 0;  // bytes in the list
-constinit Atomic<std::size_t> all_blocks{0}, all_bytes{0};
+constinit Atomic<std::size_t> waiting{0};  // bytes in the list; written under the lock
 
 using Local = ThreadPointer<Batch>;
 
@@ -43,8 +42,6 @@ bool add(const Place& block, std::size_t bytes, std::size_t limit) {
     if (batch == nullptr && (batch = new_batch()) == nullptr) return false;
     batch->blocks[batch->count++] = block;
     batch->bytes += bytes;
-    all_blocks.fetch_add(1, relaxed);
-    all_bytes.fetch_add(bytes, relaxed);
     const std::size_t share = limit / 16 < most_per_thread ? limit / 16 : most_per_thread;
     if (batch->count == Batch::capacity || batch->bytes > share) publish();
     return true;
@@ -60,25 +57,25 @@ void publish() {
         std::memcpy(last->blocks + last->count, batch->blocks, batch->count * sizeof(Place));
         last->count += batch->count;
         last->bytes += batch->bytes - sizeof(Batch);
-        waiting += batch->bytes - sizeof(Batch);
+        waiting.fetch_add(batch->bytes - sizeof(Batch), relaxed);
         batch->next = spare;
         spare = batch;
         return;
     }
     (last != nullptr ? last->next : first) = batch;
     last = batch;
-    waiting += batch->bytes;
+    waiting.fetch_add(batch->bytes, relaxed);
 }
 
 Batch* overdue(std::size_t limit) {
+    // A look without the lock first: mostly there is nothing to do, and the next free looks again.
+    if (waiting.load(relaxed) <= limit && limit != 0) return nullptr;
     const Guard guard(list_lock);
-    if (first == nullptr || (waiting <= limit && limit != 0)) return nullptr;
+    if (first == nullptr || (waiting.load(relaxed) <= limit && limit != 0)) return nullptr;
     Batch* const batch = first;
     first = batch->next;
     if (first == nullptr) last = nullptr;
-    waiting -= batch->bytes;
-    all_blocks.fetch_sub(batch->count, relaxed);
-    all_bytes.fetch_sub(batch->bytes - sizeof(Batch), relaxed);
+    waiting.fetch_sub(batch->bytes, relaxed);
     return batch;
 }
 
@@ -87,8 +84,6 @@ void recycle(Batch* batch) {
     batch->next = spare;
     spare = batch;
 }
-
-Totals totals() { return {all_blocks.load(relaxed), all_bytes.load(relaxed)}; }
 
 void lock() { list_lock.lock(); }
 void unlock() { list_lock.unlock(); }

@@ -26,12 +26,6 @@ void recycle(Batch* batch);
 /// Moves the calling thread's batch to the list of all: at its end, and before everything is let go.
 void publish();
 
-struct Totals {
-    std::size_t blocks, bytes;
-};
-/// What waits, as far as one can tell while others run.
-Totals totals();
-
 void lock();
 void unlock();
 void reset_after_fork();

@@ -118,7 +118,8 @@ class BrokenHeap : public ::testing::Test {
         const std::string before = "allocator-corruption on address 0x";
         Names names;
         for (std::size_t at = 0; (at = text.find(before, at)) != std::string::npos; ++at) {
-            const std::size_t begin = text.find(": ", at) + 2, end = text.find(": found ", begin);
+            // Behind the address in release, in the next line in verify.
+            const std::size_t stop = text.find_first_of(":\n", at), begin = stop + (text[stop] == ':' ? 2 : 1), end = text.find(": found ", begin);
             names.insert(text.substr(begin, end - begin));
         }
         return names;
