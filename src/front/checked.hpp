@@ -81,6 +81,7 @@ class CheckedFront {
     static std::size_t leak_check();
     [[gnu::always_inline]] static bool trim(std::size_t keep) {
         // Whoever wants memory back wants it more than a long memory for errors.
+        const Inside inside;
         const std::size_t mapped = H::shared.backend.mapped();
         let_go_overdue(unwind::caller(), 0);
         return H::trim(keep) || H::shared.backend.mapped() < mapped;
@@ -165,7 +166,7 @@ class CheckedFront {
     struct LeakFinder;
     struct LeakCheck;
     static bool check_place(const Occasion& occasion, const Place& found);
-    static bool fault(const void* address, bool write, const void* context);
+    static bool fault(const void* address, fault::Access access, const void* context);
     static bool find_freed_large(const void* user, report::Error& error);
 
     /// Big blocks that left lately: their records are used again at once.
@@ -178,6 +179,9 @@ class CheckedFront {
     static inline constinit unsigned next_freed_large_ = 0;
     /// Held while a large block's memory goes away, and by who reads them all.
     static inline constinit Mutex large_lock_{};
+    static inline constinit Atomic<bool> started_{false};
+    /// In the child of a process with several threads: what their stacks point to is not to be told from leaks.
+    static inline constinit bool lost_threads_ = false;
     static inline constinit Atomic<std::uint64_t> operations_{0};
     static inline constinit Atomic<std::size_t> closed_blocks_{0};
     static inline constinit std::size_t most_closed_ = 4096;

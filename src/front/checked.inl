@@ -22,6 +22,8 @@ std::uint32_t CheckedFront<H>::store_stack(const Site& site) {
     std::uintptr_t frames[stack_depot::max_frames];
     const std::size_t depth = options::get(options::stack_depth);
     if (depth == 0) return 0;
+    // Before that the dynamic linker may not be ready to be asked where code is.
+    if (!started_.load(relaxed)) return stack_depot::put(&site.pc, 1);
     const std::size_t count = options::get(options::full_unwind) != 0 ? unwind::capture_full(site, false, frames, depth)
                                                                       : unwind::capture(site, false, frames, depth);
     return stack_depot::put(frames, count);
@@ -198,7 +200,11 @@ void CheckedFront<H>::let_go(const Occasion& occasion, const Place& place) {
     AllocRecord& record = *place.record;
     if (record.closed != 0) {
         std::byte* const begin = closed_begin(place);
-        os::protect(begin, static_cast<std::size_t>(closed_end(place) - begin), true);
+        if (!os::protect(begin, static_cast<std::size_t>(closed_end(place) - begin), true)) {
+            // Refused, for memory that can be written counts: its addresses are lost, which costs none.
+            record.put(BlockState::quarantined);
+            return;
+        }
         closed_blocks_.fetch_sub(1, relaxed);
         record.closed = 0;
     }

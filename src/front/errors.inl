@@ -54,15 +54,18 @@ void CheckedFront<H>::mismatched(const Site& site, const Place& place, report::K
 
 template <class H>
 bool CheckedFront<H>::find_freed_large(const void* user, report::Error& error) {
-    const Guard guard(large_lock_);
-    for (unsigned i = 1; i <= freed_large_count; ++i) {
+    // In a signal handler the lock may be this thread's own: then the report goes without this.
+    if (!large_lock_.try_lock()) return false;
+    bool found = false;
+    for (unsigned i = 1; i <= freed_large_count && !found; ++i) {
         const FreedLarge& freed = freed_large_[(next_freed_large_ - i) % freed_large_count];
         if (freed.user != user || user == nullptr) continue;
         error.has_block = true;
         error.block = freed.facts;
-        return true;
+        found = true;
     }
-    return false;
+    large_lock_.unlock();
+    return found;
 }
 
 template <class H>
@@ -168,13 +171,17 @@ bool CheckedFront<H>::check_place(const Occasion& occasion, const Place& found) 
 
 /// A fault of the processor; true when it was an error of the program that is told now, and the program may go on.
 template <class H>
-bool CheckedFront<H>::fault(const void* address, bool write, const void* context) {
+bool CheckedFront<H>::fault(const void* address, fault::Access access, const void* context) {
     if (reinterpret_cast<std::uintptr_t>(address) < 65536) return false;
     Place place;
     if (!find(address, place)) return false;
     const auto* const where = static_cast<const std::byte*>(address);
     const BlockState state = place.record->seen();
-    report::Error error;
+    // The stack may be a signal stack of a few KiB.
+    const report::Reporting reporting;
+    static report::Error error;
+    if (reporting.nested()) return false;
+    error = report::Error{};
     error.address = address;
     if (place.guarded) {
         const bool inside = where >= place.user && where < place.end();
@@ -186,13 +193,14 @@ bool CheckedFront<H>::fault(const void* address, bool write, const void* context
         if (state != BlockState::quarantined || place.record->closed == 0 || where < closed_begin(place) || where >= closed_end(place)) return false;
         error.kind = report::Kind::heap_use_after_free;
     }
-    error.what.text(write ? "WRITE at " : "READ at ").address(address).text(place.guarded ? ", guarded block" : ", freed block");
+    error.what.text(access == fault::Access::write ? "WRITE at " : access == fault::Access::execute ? "CALL of " : "READ at ").address(address).text(place.guarded ? ", guarded block" : ", freed block");
     error.thread = verify_threads::number();
     error.stack.count = unwind::capture(unwind::interrupted(context), true, error.stack.frames, stack_depot::max_frames);
     describe_block(error, place, state != BlockState::live);
-    report::error(error);
-    os::protect(reinterpret_cast<void*>(align_down(reinterpret_cast<std::uintptr_t>(address), G::page)), G::page, true);
-    return true;
+    report::error(error, reporting);
+    // What is called can only fail again.
+    auto* const page = reinterpret_cast<void*>(align_down(reinterpret_cast<std::uintptr_t>(address), G::page));
+    return access != fault::Access::execute && os::protect(page, G::page, true);
 }
 
 }  // namespace mpmm

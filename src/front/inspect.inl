@@ -7,6 +7,7 @@ namespace mpmm {
 template <class H>
 template <class Visit>
 void CheckedFront<H>::for_each(Visit visit) {
+    const Inside inside;
     const auto visit_block = [](void* block, std::size_t, void* context) {
         Place place;
         if (find(block, place)) (*static_cast<Visit*>(context))(place);
@@ -82,6 +83,7 @@ mpmm_address_info CheckedFront<H>::describe(const void* address) {
 
 template <class H>
 std::size_t CheckedFront<H>::check_all(const Occasion& occasion) {
+    const Inside inside;
     std::size_t errors = H::verify();
     for_each([&](const Place& place) { errors += check_place(occasion, place) ? 0 : 1; });
     return errors;
@@ -92,7 +94,7 @@ void CheckedFront<H>::finish() {
     if (ThreadNumber<Inside>::value != 0) return;
     options::load_environment();
     check_all({unwind::caller(), "at exit"});
-    if (options::get(options::detect_leaks) == 0 || leak_check() == 0) return;
+    if (options::get(options::detect_leaks) == 0 || lost_threads_ || leak_check() == 0) return;
     if (options::get(options::halt_on_error) == 0) return;
     const std::uint64_t code = options::get(options::exitcode);
     os::flush_output();
@@ -103,7 +105,11 @@ template <class H>
 void CheckedFront<H>::start() {
     H::start();
     options::load_environment();
-    most_closed_ = std::min<std::size_t>(os::max_mappings() / 16, 4096);
+    const std::size_t mappings = os::max_mappings();
+    most_closed_ = std::min<std::size_t>(mappings / 16, 4096);
+    guarded::prepare(mappings);
+    report::prepare();
+    started_.store(true, relaxed);
     if (options::get(options::full_unwind) != 0) unwind::prepare_full();
     fault::install(&fault);
     // Our locks are held while the heap's are taken: so they are locked first, by the handler that was registered last.
@@ -127,7 +133,8 @@ void CheckedFront<H>::start() {
             large_lock_.reset_after_fork();
             report::reset_after_fork();
             stop_world::reset_after_fork();
-            verify_threads::after_fork();
+            fault::reset_after_fork();
+            lost_threads_ = lost_threads_ || verify_threads::after_fork();
         });
 }
 

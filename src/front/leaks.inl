@@ -169,6 +169,7 @@ struct CheckedFront<H>::LeakCheck {
 
 template <class H>
 std::size_t CheckedFront<H>::leak_check() {
+    const Inside inside;
     using Large = typename LeakFinder::Large;
     constexpr std::size_t most_large = 1 << 20;
     auto* const storage = static_cast<Large*>(os::reserve(most_large * sizeof(Large), true));

@@ -8,10 +8,13 @@
 namespace mpmm::fault {
 
 /// True when the fault was ours and the instruction may be tried again. Runs in the signal handler.
-using Handler = bool (*)(const void* address, bool write, const void* context);
+enum class Access { read, write, execute };
+using Handler = bool (*)(const void* address, Access access, const void* context);
 
 /// Takes SIGSEGV and SIGBUS; the program's handlers so far are remembered. Once.
 void install(Handler handler);
+/// In fork's child.
+void reset_after_fork();
 /// sigaction() as the program sees it for the two signals, once install() ran; false for every other call, which is the system's.
 bool sigaction_of_program(int signal, const struct sigaction* action, struct sigaction* old, int& result);
 

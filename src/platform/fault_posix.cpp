@@ -18,6 +18,29 @@ namespace {
 
 constinit Atomic<Handler> ours{nullptr};
 constinit Mutex lock;
+/// A child of vfork runs in this memory: what it sets is its own business and the system's.
+constinit Atomic<pid_t> process{0};
+
+/// The lock, in a moment in which no signal handler can want it as well: sigaction() may be called in handlers.
+class Quiet {
+  public:
+    Quiet() {
+        sigset_t all;
+        sigfillset(&all);
+        ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+        lock.lock();
+    }
+    ~Quiet() {
+        lock.unlock();
+        ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    }
+    Quiet(const Quiet&) = delete;
+    Quiet& operator=(const Quiet&) = delete;
+
+  private:
+    sigset_t before_;
+};
+
 /// What the program wants to be done; guarded by the lock but in the handler, which only reads.
 struct sigaction program_segv, program_bus;
 
@@ -27,11 +50,12 @@ int system_sigaction(int signal, const struct sigaction* action, struct sigactio
     return __sigaction != nullptr ? __sigaction(signal, action, old) : ::sigaction(signal, action, old);
 }
 
-bool is_write([[maybe_unused]] const void* context) {
+Access access_of([[maybe_unused]] const void* context) {
 #if defined(__x86_64__)
-    return (static_cast<const ucontext_t*>(context)->uc_mcontext.gregs[REG_ERR] & 2) != 0;
+    const auto bits = static_cast<const ucontext_t*>(context)->uc_mcontext.gregs[REG_ERR];
+    return (bits & 16) != 0 ? Access::execute : (bits & 2) != 0 ? Access::write : Access::read;
 #else
-    return false;
+    return Access::read;
 #endif
 }
 
@@ -67,7 +91,7 @@ void pass_on(int signal, siginfo_t* info, void* context) {
 void handle(int signal, siginfo_t* info, void* context) {
     const int kept = errno;
     // A signal that somebody sent has no address.
-    if (info->si_code > 0 && ours.load(acquire)(info->si_addr, is_write(context), context)) {
+    if (info->si_code > 0 && ours.load(acquire)(info->si_addr, access_of(context), context)) {
         errno = kept;
         return;
     }
@@ -75,25 +99,42 @@ void handle(int signal, siginfo_t* info, void* context) {
     pass_on(signal, info, context);
 }
 
+/// Our handler, in a way that signals which somebody sends do to system calls what the program wants. A program that ignores the signal
+/// gets that from the system, for its children's sake: it ends at a fault all the same, but without a report.
+void put_ours(int signal) {
+    const struct sigaction& wanted = of_program(signal);
+    struct sigaction action {};
+    action.sa_sigaction = &handle;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK | (wanted.sa_flags & SA_RESTART);
+    sigemptyset(&action.sa_mask);
+    if ((wanted.sa_flags & SA_SIGINFO) == 0 && wanted.sa_handler == SIG_IGN) action = wanted;
+    system_sigaction(signal, &action, nullptr);
+}
+
 }  // namespace
 
 void install(Handler handler) {
-    const Guard guard(lock);
+    const Quiet guard;
     if (ours.exchange(handler, acq_rel) != nullptr) return;
+    process.store(::getpid(), relaxed);
     for (const int signal : {SIGSEGV, SIGBUS}) {
-        struct sigaction action {};
-        action.sa_sigaction = &handle;
-        action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-        sigemptyset(&action.sa_mask);
-        system_sigaction(signal, &action, &of_program(signal));
+        system_sigaction(signal, nullptr, &of_program(signal));
+        put_ours(signal);
     }
 }
 
+void reset_after_fork() {
+    lock.reset_after_fork();
+    process.store(::getpid(), relaxed);
+}
+
 bool sigaction_of_program(int signal, const struct sigaction* action, struct sigaction* old, int& result) {
-    if ((signal != SIGSEGV && signal != SIGBUS) || ours.load(acquire) == nullptr) return false;
-    const Guard guard(lock);
+    if ((signal != SIGSEGV && signal != SIGBUS) || ours.load(acquire) == nullptr || ::getpid() != process.load(relaxed)) return false;
+    const Quiet guard;
+    const struct sigaction wanted = action != nullptr ? *action : of_program(signal);
     if (old != nullptr) *old = of_program(signal);
-    if (action != nullptr) of_program(signal) = *action;
+    of_program(signal) = wanted;
+    if (action != nullptr) put_ours(signal);
     result = 0;
     return true;
 }

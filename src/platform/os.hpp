@@ -26,7 +26,7 @@ bool move(void* from, std::size_t old_size, void* to, std::size_t new_size);
 
 /// Fresh zeroed memory whose pages are only backed when touched, or addresses without access when not `accessible`. nullptr when refused.
 void* reserve(std::size_t size, bool accessible);
-/// How many bytes of addresses the process may have; SIZE_MAX when that is not limited.
+/// How many bytes of addresses, or of data, the process may have; SIZE_MAX when that is not limited.
 std::size_t address_limit();
 /// Makes whole pages readable and writable, or inaccessible. False when refused (a split can exceed the limit of mappings).
 bool protect(void* address, std::size_t size, bool accessible);
@@ -61,6 +61,9 @@ int thread_id();
 void thread_name(int id, char* name, std::size_t size);
 /// Opens a file for appending, made when it does not exist; -1 when that fails.
 int open_log(const char* path);
+/// A second descriptor of standard error that programs do not come across; -1 when there is none.
+int spare_error_output();
+bool is_open(int descriptor);
 void close(int descriptor);
 /// Writes what the C library still buffers, as exit() would do later.
 void flush_output();

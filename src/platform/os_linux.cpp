@@ -26,6 +26,7 @@ namespace {
 /// A small file's content; 0 bytes when it cannot be read.
 std::size_t read_file(const char* path, char* text, std::size_t size) {
     const KeepErrno keep;
+    const NoCancellation whole;
     const int descriptor = ::open(path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) return 0;
     const ssize_t length = ::read(descriptor, text, size);
@@ -88,8 +89,12 @@ void* reserve(std::size_t size, bool accessible) {
 
 std::size_t address_limit() {
     const KeepErrno keep;
-    rlimit limit{};
-    return ::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : limit.rlim_cur;
+    std::size_t least = SIZE_MAX;
+    for (const auto resource : {RLIMIT_AS, RLIMIT_DATA}) {
+        rlimit limit{};
+        if (::getrlimit(resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < least) least = limit.rlim_cur;
+    }
+    return least;
 }
 
 bool protect(void* address, std::size_t size, bool accessible) {
@@ -146,6 +151,7 @@ void wake_one(Atomic<std::uint32_t>& word) {
 
 void write(int descriptor, const char* text, std::size_t size) {
     const KeepErrno keep;
+    const NoCancellation whole;
     while (size != 0) {
         const ssize_t written = ::write(descriptor, text, size);
         if (written < 0 && errno == EINTR) continue;
@@ -184,11 +190,24 @@ void thread_name(int id, char* name, std::size_t size) {
 
 int open_log(const char* path) {
     const KeepErrno keep;
+    const NoCancellation whole;
     return ::open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+}
+
+int spare_error_output() {
+    const KeepErrno keep;
+    // High, where no program counts on a number to be free.
+    return ::fcntl(2, F_DUPFD_CLOEXEC, 900);
+}
+
+bool is_open(int descriptor) {
+    const KeepErrno keep;
+    return ::fcntl(descriptor, F_GETFD) >= 0;
 }
 
 void close(int descriptor) {
     const KeepErrno keep;
+    const NoCancellation whole;
     ::close(descriptor);
 }
 

@@ -65,8 +65,25 @@ struct Error {
     std::size_t leak_count = 0, leaked_bytes = 0, leaked_blocks = 0;
 };
 
+/// One report at a time. Whoever holds this may be interrupted by a signal whose handler reports as well: that one is nested.
+class Reporting {
+  public:
+    Reporting();
+    ~Reporting();
+    Reporting(const Reporting&) = delete;
+    Reporting& operator=(const Reporting&) = delete;
+    bool nested() const { return nested_; }
+    static void reset_after_fork() { holder_.store(0, relaxed); }
+
+  private:
+    static inline constinit Atomic<std::uint32_t> holder_{0};
+    std::uint32_t id_;
+    bool nested_ = false;
+};
+
 /// Writes the report, or gives it to the user's callback, and stops the process unless halt_on_error=0. Any thread, any state of the heap.
 [[gnu::cold]] void error(const Error& error);
+[[gnu::cold]] void error(const Error& error, const Reporting& reporting);
 /// The two forms, for error(): text as AddressSanitizer's readers know it, and one JSON object in a line.
 class Writer;
 void write_text(Writer& out, const Error& error);

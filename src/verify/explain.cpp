@@ -20,6 +20,7 @@ struct Section {
     std::size_t number;
 };
 
+constexpr std::size_t summary_size = 512;
 constexpr std::size_t max_sections = 68, max_addresses = max_sections * stack_depot::max_frames;
 std::uintptr_t addresses[max_addresses];  // under the report lock
 
@@ -27,10 +28,11 @@ struct Progress {
     Writer& out;
     const Error& error;
     const Section* section;
-    std::size_t sections, at = 0;     // the section being written
+    std::size_t sections;
+    char* summary;                    // place and function for the last line
+    std::size_t at = 0;               // the section being written
     std::size_t end = 0;              // index of the address that begins the next
     std::size_t frame = 0;            // number of the line
-    char summary[512] = "";           // place and function for the last line
     std::size_t summary_section = 0;  // of which section
 };
 
@@ -56,7 +58,7 @@ void add_frame(void* context, std::size_t index, const symbolize::Frame& frame) 
     }
     out.text("\n");
     if (progress.frame++ == 0 && progress.at - 1 == progress.summary_section) {
-        Writer summary(progress.summary, sizeof progress.summary);
+        Writer summary(progress.summary, summary_size);
         if (*frame.file != 0) summary.text(" ").text(frame.file).text(":").decimal(frame.line);
         else if (*frame.module != 0) summary.text(" (").text(frame.module).text("+").hex(frame.offset).text(")");
         if (*frame.function != 0) summary.text(" in ").text(frame.function);
@@ -139,7 +141,8 @@ void write_text(Writer& out, const Error& error) {
     out.text(" thread T").decimal(error.thread).text(")\n");
     if (*error.what.c_str() != 0) out.text(error.what.c_str()).text("\n");
 
-    Section sections[max_sections];
+    // Under the report lock, and not on what may be a small signal stack.
+    static Section sections[max_sections];
     std::size_t count = 0, named = 0;
     const auto add = [&](std::uint32_t stack, auto* heading, std::size_t number) {
         if (count == max_sections) return;
@@ -156,7 +159,9 @@ void write_text(Writer& out, const Error& error) {
     for (std::size_t i = 0; i < error.leak_count; ++i) add(error.leaks[i].stack, &leak_heading, i);
     for (std::size_t s = 0; s < count; ++s)
         for (std::size_t i = 0; i < sections[s].count; ++i) addresses[named++] = sections[s].frames[i];
-    Progress progress{out, error, sections, count};
+    static char summary[summary_size];
+    *summary = 0;
+    Progress progress{out, error, sections, count, summary};
     // Damage is found by whoever looks, which says nothing: who freed the block, or allocated it, is where to begin.
     if (error.dump.begin != nullptr && error.has_block) progress.summary_section = error.kind == Kind::heap_use_after_free ? 2 : count - 1;
     symbolize::all(addresses, named, options::get(options::symbolizer), &add_frame, &progress);

@@ -17,7 +17,7 @@ namespace {
 
 struct Slot {
     AllocRecord record;
-    std::byte* user = nullptr;
+    Atomic<std::byte*> user{nullptr};  // set before the slot can be found
     std::uint32_t first = 0, pages = 0;  // number of the first page, and count without the guard page
     std::uint32_t next = 0;              // in the queue of freed slots; slot numbers begin at 1
 };
@@ -33,7 +33,7 @@ constinit Atomic<std::uint32_t>* page_slots = nullptr;  // the slot each page be
 constinit Slot* slots = nullptr;
 constinit std::uint32_t used_pages = 0, used_slots = 0;
 constinit bool refused = false;
-constinit std::size_t map_budget = 0;
+constinit std::size_t map_budget = 16384;
 constinit Atomic<bool> sparse{false};
 constinit Atomic<std::size_t> live_blocks{0}, live_bytes{0};
 struct Queue {
@@ -78,7 +78,6 @@ bool set_up() {
         }
         // The kernel looks at each page of what it dumps: only what blocks lie on goes into core files.
         os::dump(memory, bytes, false);
-        map_budget = os::max_mappings() / 2;
         used_pages = 1;  // page 0 is the first guard page
         // release: who finds an address in the region reads the tables.
         region.store(static_cast<std::byte*>(memory), release);
@@ -91,12 +90,14 @@ bool set_up() {
 
 std::byte* page_address(std::size_t number) { return region.load(relaxed) + number * page; }
 
-/// A slot of so many pages: fresh addresses first, then the longest dead. 0 when there is none.
-std::uint32_t take_slot(std::uint32_t pages) {
+/// A slot of so many pages whose block ends `room` bytes behind its start: fresh addresses first, then the longest dead. 0 when there is none.
+std::uint32_t take_slot(std::uint32_t pages, std::size_t room) {
+    const std::size_t offset = std::size_t{pages} * page - room;
     if (used_pages + pages + 1 <= region_pages) {
         const std::uint32_t number = ++used_slots;
         slots[number].first = used_pages;
         slots[number].pages = pages;
+        slots[number].user.store(page_address(used_pages) + offset, relaxed);
         used_pages += pages + 1;
         // release: who reads the number finds the slot's pages set.
         for (std::uint32_t i = 0; i <= pages; ++i) page_slots[slots[number].first + i].store(number, release);
@@ -105,7 +106,9 @@ std::uint32_t take_slot(std::uint32_t pages) {
     if (pages > queue_count) return 0;
     Queue& queue = freed_slots[pages - 1];
     const std::uint32_t number = queue.head;
-    if (number != 0 && (queue.head = slots[number].next) == 0) queue.tail = 0;
+    if (number == 0) return 0;
+    if ((queue.head = slots[number].next) == 0) queue.tail = 0;
+    slots[number].user.store(page_address(slots[number].first) + offset, relaxed);
     return number;
 }
 
@@ -119,7 +122,7 @@ void give_slot(std::uint32_t number) {
 
 void fill_place(std::uint32_t number, Place& place) {
     Slot& slot = slots[number];
-    place = {&slot.record, slot.user, page_address(slot.first), page_address(slot.first + slot.pages), true};
+    place = {&slot.record, slot.user.load(relaxed), page_address(slot.first), page_address(slot.first + slot.pages), true};
 }
 
 void visit_slot(std::uint32_t number, void (*visit)(void*, const Place&), void* context) {
@@ -130,6 +133,8 @@ void visit_slot(std::uint32_t number, void (*visit)(void*, const Place&), void* 
 }
 
 }  // namespace
+
+void prepare(std::size_t mappings) { map_budget = mappings / 2; }
 
 bool due() {
     std::uint64_t rate = options::get(options::guard_sample_rate);
@@ -150,14 +155,14 @@ bool allocate(std::size_t size, std::size_t alignment, Place& place) {
         if (!sparse.exchange(true, relaxed)) tell("guarded blocks: half of vm.max_map_count is used, guarding fewer from now on; live", live_blocks.load(relaxed));
         if (2 * live_blocks.load(relaxed) >= map_budget + map_budget / 4) return false;
     }
-    const std::uint32_t number = take_slot(pages);
+    const std::uint32_t number = take_slot(pages, align_up(size, alignment));
     if (number == 0) return false;
     Slot& slot = slots[number];
     if (!slot.record.take(BlockState::unused) && !slot.record.take(BlockState::freed)) {
         give_slot(number);
         return false;
     }
-    std::byte *const low = page_address(slot.first), *const high = low + std::size_t{pages} * page;
+    std::byte* const low = page_address(slot.first);
     if (!os::protect(low, std::size_t{pages} * page, true)) {
         if (!sparse.exchange(true, relaxed)) tell("guarded blocks: the system refuses more mappings, guarding fewer from now on; live", live_blocks.load(relaxed));
         slot.record.put(BlockState::freed);
@@ -165,7 +170,6 @@ bool allocate(std::size_t size, std::size_t alignment, Place& place) {
         return false;
     }
     os::dump(low, std::size_t{pages} * page, true);
-    slot.user = high - align_up(size, alignment);
     live_blocks.fetch_add(1, relaxed);
     live_bytes.fetch_add(size, relaxed);
     fill_place(number, place);
@@ -199,7 +203,10 @@ bool find(const void* address, Place& place) {
     if (at != 0 && after != 0 && at != after) {
         Place next;
         fill_place(after, next);
-        if (next.user - where < where - place.end()) place = next;
+        // A block of no bytes begins on its guard page.
+        const BlockState state = next.record->seen();
+        const bool was_one = state != BlockState::unused && state != BlockState::busy;
+        if (place.user != where && was_one && next.user >= where && next.user - where < where - place.end()) place = next;
     }
     return true;
 }

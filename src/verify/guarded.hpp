@@ -13,6 +13,8 @@
 
 namespace mpmm::guarded {
 
+/// At start-up: how many mappings the process may have.
+void prepare(std::size_t mappings);
 /// Whether the calling thread's next block should be guarded: one in guard_sample_rate, at random.
 bool due();
 /// A block with a busy record in `place`, filled with zeroes; false when there is no room.

@@ -3,6 +3,7 @@
 
 #include "platform/lock.hpp"
 #include "platform/os.hpp"
+#include "platform/signal_safe.hpp"
 #include "platform/unwind.hpp"
 #include "verify/error.hpp"
 #include "verify/options.hpp"
@@ -15,6 +16,7 @@ namespace mpmm::report {
 namespace {
 
 constinit mpmm_debugger_callbacks callbacks{};
+constinit int spare = -1;  // standard error as it was at start-up
 
 /// Where reports go.
 class Output {
@@ -27,7 +29,11 @@ class Output {
     }
     Output(const Output&) = delete;
     Output& operator=(const Output&) = delete;
-    void write(const char* text, std::size_t size) const { os::write(descriptor_ >= 0 ? descriptor_ : 2, text, size); }
+    void write(const char* text, std::size_t size) const {
+        // Many programs close standard error before they end.
+        const int standard = spare >= 0 && !os::is_open(2) ? spare : 2;
+        os::write(descriptor_ >= 0 ? descriptor_ : standard, text, size);
+    }
 
   private:
     int descriptor_ = -1;
@@ -46,6 +52,7 @@ void stop() {
 }
 
 void tell(void (*callback)(void*, const char*), const char* text) {
+    const NoCancellation whole;
     if (callback != nullptr) return callback(callbacks.context, text);
     const Output out;
     out.write(text, std::strlen(text));
@@ -61,37 +68,25 @@ void error_line(Kind kind, const void* address, const Line& line) {
     callbacks.error(callbacks.context, &error);
 }
 
-/// One report at a time. Whoever holds this may be interrupted by a signal whose handler reports as well: that one is `nested`.
-class Reporting {
-  public:
-    Reporting() : id_(static_cast<std::uint32_t>(os::thread_id())) {
-        std::uint32_t other = 0;
-        while (!holder_.compare_exchange_strong(other, id_, acquire, acquire)) {
-            if (other == id_) {
-                nested_ = true;
-                return;
-            }
-            os::wait(holder_, other);
-            other = 0;
-        }
-    }
-    ~Reporting() {
-        if (nested_) return;
-        holder_.store(0, release);
-        os::wake_one(holder_);
-    }
-    Reporting(const Reporting&) = delete;
-    Reporting& operator=(const Reporting&) = delete;
-    bool nested() const { return nested_; }
-    static void reset() { holder_.store(0, relaxed); }
-
-  private:
-    static inline constinit Atomic<std::uint32_t> holder_{0};
-    std::uint32_t id_;
-    bool nested_ = false;
-};
-
 }  // namespace
+
+Reporting::Reporting() : id_(static_cast<std::uint32_t>(os::thread_id())) {
+    std::uint32_t other = 0;
+    while (!holder_.compare_exchange_strong(other, id_, acquire, acquire)) {
+        if (other == id_) {
+            nested_ = true;
+            return;
+        }
+        os::wait(holder_, other);
+        other = 0;
+    }
+}
+
+Reporting::~Reporting() {
+    if (nested_) return;
+    holder_.store(0, release);
+    os::wake_one(holder_);
+}
 
 const char* name(Kind kind) {
     switch (kind) {
@@ -108,11 +103,13 @@ const char* name(Kind kind) {
     return "unknown";
 }
 
-void error([[maybe_unused]] const Error& error) {
+void error(const Error& told) { error(told, Reporting()); }
+
+void error([[maybe_unused]] const Error& error, [[maybe_unused]] const Reporting& reporting) {
     options::load_environment();
     if constexpr (BuildVerify::enabled) {
         static char buffer[256 * 1024];
-        const Reporting reporting;
+        const NoCancellation whole;
         if (reporting.nested()) {
             Line line;
             error_line(error.kind, error.address, begin(line).text(name(error.kind)).text(" on address ").address(error.address).text(" (while reporting another)"));
@@ -142,7 +139,7 @@ void user_error(Kind kind, const void* address) {
         told.address = address;
         told.thread = verify_threads::number();
         told.stack.count = unwind::capture(unwind::caller(), false, told.stack.frames, stack_depot::max_frames);
-        error(told);
+        report::error(told);
     } else {
         // The error may come before the first allocation, and what to do about it is the environment's choice.
         options::load_environment();
@@ -164,7 +161,7 @@ void corruption(const char* invariant, const void* where, std::uint64_t found, s
         told.expected = expected;
         told.thread = verify_threads::number();
         told.stack.count = unwind::capture(unwind::caller(), false, told.stack.frames, stack_depot::max_frames);
-        error(told);
+        report::error(told);
     } else {
         options::load_environment();
         Line whole;
@@ -200,7 +197,9 @@ void cannot_throw(std::size_t size) {
 
 void set_callbacks(const mpmm_debugger_callbacks& given) { callbacks = given; }
 
-void reset_after_fork() { Reporting::reset(); }
+void prepare() { spare = os::spare_error_output(); }
+
+void reset_after_fork() { Reporting::reset_after_fork(); }
 
 Line& Line::text(const char* string) { return text(string, std::strlen(string)); }
 

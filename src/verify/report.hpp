@@ -61,6 +61,8 @@ class Line {
 /// The user's functions for what is told, in place of printing it; null members print. See mpmm_debugger_callbacks.
 void set_callbacks(const mpmm_debugger_callbacks& callbacks);
 
+/// At start-up of the verify build: remembers standard error.
+void prepare();
 /// In fork's child: a report that another thread was writing is nobody's.
 void reset_after_fork();
 

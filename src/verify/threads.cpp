@@ -16,7 +16,7 @@ struct Thread {
 constexpr std::uint32_t max_threads = 65536;
 
 constinit Thread threads[max_threads]{};
-constinit Atomic<std::uint32_t> next{0};
+constinit Atomic<std::uint32_t> next{0}, alive{0};
 
 using Number = ThreadNumber<Thread>;  // 1 more than the number, so that 0 is none
 
@@ -27,6 +27,7 @@ std::uint16_t number() {
         const std::uint32_t mine = next.fetch_add(1, relaxed);
         Number::value = (mine < max_threads ? mine : max_threads - 1) + 1;
         threads[Number::value - 1].id.store(os::thread_id(), relaxed);
+        alive.fetch_add(1, relaxed);
     }
     return static_cast<std::uint16_t>(Number::value - 1);
 }
@@ -35,12 +36,15 @@ void ends() {
     if (Number::value == 0) return;
     Thread& thread = threads[Number::value - 1];
     os::thread_name(thread.id.load(relaxed), thread.name, sizeof thread.name);
+    alive.fetch_sub(1, relaxed);
     // release: who reads 0 reads the name.
     thread.id.store(0, release);
 }
 
-void after_fork() {
-    if (Number::value != 0) threads[Number::value - 1].id.store(os::thread_id(), relaxed);
+bool after_fork() {
+    const std::uint32_t mine = Number::value != 0 ? 1 : 0;
+    if (mine != 0) threads[Number::value - 1].id.store(os::thread_id(), relaxed);
+    return alive.exchange(mine, relaxed) > mine;
 }
 
 void name(std::uint16_t number, char* text, std::size_t size) {

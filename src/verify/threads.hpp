@@ -14,8 +14,8 @@ namespace mpmm::verify_threads {
 std::uint16_t number();
 /// The calling thread ends: its name is kept.
 void ends();
-/// In fork's child: the calling thread keeps its number.
-void after_fork();
+/// In fork's child: the calling thread keeps its number. Whether there were others, which are not here.
+bool after_fork();
 /// Copies the thread's name, read from the system while it lives.
 void name(std::uint16_t number, char* text, std::size_t size);
 
