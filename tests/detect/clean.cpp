@@ -43,7 +43,8 @@ int main(int count, char** arguments) {
     if (count != 2) return 2;
     if (std::strcmp(arguments[1], "nothing") == 0) return 0;
     const bool list = std::strcmp(arguments[1], "--list") == 0;
-    for (const CleanCases& cases : {clean_memory_cases(), clean_thread_cases(), clean_process_cases(), clean_reachable_cases()})
+    for (const CleanCases& cases :
+         {clean_memory_cases(), clean_thread_cases(), clean_process_cases(), clean_reachable_cases(), clean_hostile_cases()})
         for (std::size_t i = 0; i < cases.count; ++i) {
             if (list) std::puts(cases.first[i].name);
             if (list || std::strcmp(cases.first[i].name, arguments[1]) != 0) continue;

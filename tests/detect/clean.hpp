@@ -20,6 +20,7 @@ CleanCases clean_memory_cases();
 CleanCases clean_thread_cases();
 CleanCases clean_process_cases();
 CleanCases clean_reachable_cases();
+CleanCases clean_hostile_cases();
 
 /// Says "done" as every case that ends well.
 void say_done();

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Errors where a report is hard to give: it is given all the same, whole and on the right descriptor, and the program ends as it would.
+#include "detect/report.hpp"
+
+#include "support/process.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <gtest/gtest.h>
+
+namespace mpmm::detect {
+namespace {
+
+const std::string preload = MPMM_LIBRARY_DIR "/libmpmm_malloc_verify.so";
+
+test::Outcome hostile(const std::string& name, const std::string& options) {
+    return test::run({MPMM_PROGRAM_DIR "/hostile", name}, {{"LD_PRELOAD", preload}, {"MPMM_OPTIONS", options}}, 30);
+}
+
+std::vector<std::string> kinds(const test::Outcome& outcome) {
+    std::vector<std::string> result;
+    for (const Report& report : parse_reports(outcome.err)) result.push_back(report.kind);
+    return result;
+}
+using Kinds = std::vector<std::string>;
+
+void expect_done(const test::Outcome& outcome) {
+    EXPECT_TRUE(outcome.exited_with(0)) << outcome.text();
+    EXPECT_EQ(outcome.out, "done\n") << outcome.text();
+}
+
+TEST(Hostile, CancelledThreadFinishesItsReport) {
+    const test::Outcome outcome = hostile("report_in_cancelled_thread", "halt_on_error=0");
+    expect_done(outcome);
+    ASSERT_EQ(kinds(outcome), (Kinds{"double-free", "double-free"})) << outcome.text();
+    for (const Report& report : parse_reports(outcome.err)) EXPECT_NE(report.summary, "") << outcome.text();
+}
+
+TEST(Hostile, CallOfFreedBlockIsToldOnce) {
+    const test::Outcome outcome = hostile("call_of_freed_block", "halt_on_error=0:guard_sample_rate=1");
+    EXPECT_TRUE(outcome.killed_by(SIGSEGV)) << outcome.text();
+    EXPECT_EQ(outcome.out, "");
+    ASSERT_EQ(kinds(outcome), (Kinds{"heap-use-after-free"})) << outcome.text();
+    EXPECT_EQ(parse_reports(outcome.err)[0].explanation.rfind("CALL of ", 0), 0u) << outcome.text();
+}
+
+TEST(Hostile, ReportNeedsNoMoreThanSmallSignalStack) {
+    const test::Outcome outcome = hostile("report_on_small_stack", "halt_on_error=0:guard_sample_rate=1");
+    expect_done(outcome);
+    EXPECT_EQ(kinds(outcome), (Kinds{"heap-buffer-overflow"})) << outcome.text();
+}
+
+TEST(Hostile, ExitInHandlerDuringCheck) {
+    const test::Outcome outcome = hostile("exit_during_check", "");
+    EXPECT_TRUE(outcome.exited_with(7)) << outcome.text();
+    EXPECT_EQ(outcome.err, "");
+}
+
+TEST(Hostile, ErrorsInHandlerThatInterruptsReports) {
+    const test::Outcome outcome = hostile("reports_in_signal_handler", "halt_on_error=0:symbolizer=0");
+    expect_done(outcome);
+    const Kinds found = kinds(outcome);
+    EXPECT_GT(std::count(found.begin(), found.end(), "invalid-free"), 0) << outcome.text();
+    EXPECT_GT(std::count(found.begin(), found.end(), "double-free"), 0) << outcome.text();
+}
+
+TEST(Hostile, LeaksAreToldAfterStderrWasClosed) {
+    const test::Outcome outcome = hostile("leak_with_closed_stderr", "detect_leaks=1");
+    EXPECT_TRUE(outcome.exited_with(23)) << outcome.text();
+    EXPECT_EQ(outcome.out, "done\n");
+    EXPECT_NE(outcome.err.find("Direct leak of 1000 byte(s) in 1 object(s)"), std::string::npos) << outcome.text();
+}
+
+TEST(Hostile, ErrorsAreToldAfterStderrWasClosed) {
+    const test::Outcome outcome = hostile("error_with_closed_stderr", "halt_on_error=0");
+    expect_done(outcome);
+    EXPECT_EQ(kinds(outcome), (Kinds{"double-free"})) << outcome.text();
+}
+
+/// Empty where there is no static C library.
+const std::string static_program = MPMM_STATIC_PROGRAM;
+
+TEST(StaticProgram, Runs) {
+    if (static_program.empty()) GTEST_SKIP() << "no static C library";
+    const test::Outcome outcome = test::run({static_program}, {}, 30);
+    expect_done(outcome);
+    EXPECT_EQ(outcome.err, "");
+}
+
+TEST(StaticProgram, Reports) {
+    if (static_program.empty()) GTEST_SKIP() << "no static C library";
+    const test::Outcome outcome = test::run({static_program, "bad"}, {}, 30);
+    EXPECT_TRUE(outcome.killed_by(SIGABRT)) << outcome.text();
+    EXPECT_EQ(kinds(outcome), (Kinds{"double-free"})) << outcome.text();
+}
+
+}  // namespace
+}  // namespace mpmm::detect
