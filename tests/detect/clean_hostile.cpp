@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Clean programs that are no easy company: signals among sigaction() calls, handlers in fork's and vfork's children, small signal stacks,
-// limits on memory, refused system calls, and threads that are missing in a forked child.
+// limits on memory, and threads that are missing in a forked child.
 #include "detect/clean.hpp"
 
 #include <atomic>
-#include <cerrno>
 #include <csetjmp>
 #include <csignal>
 #include <cstddef>
@@ -13,13 +12,9 @@
 #include <cstring>
 #include <ctime>
 #include <iterator>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <new>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -270,38 +265,6 @@ void medium_blocks_at_data_limit() {
     for (void* const block : blocks) std::free(block);
 }
 
-// ---- a sandbox ----
-
-/// From here on the process dies when it opens a file, starts a process or thread, or makes pipes and sockets.
-bool forbid_everything_but_memory() {
-    static sock_filter filter[40];
-    unsigned short length = 0;
-    filter[length++] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr));
-    for (const long call : {
-#ifdef SYS_open
-             SYS_open, SYS_fork, SYS_vfork,
-#endif
-             SYS_openat, SYS_clone, SYS_clone3, SYS_execve, SYS_ptrace, SYS_prctl, SYS_process_vm_readv, SYS_pipe2, SYS_socket}) {
-        filter[length++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(call), 0, 1);
-        filter[length++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-    }
-    filter[length++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    const sock_fprog program{length, filter};
-    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
-
-void sandbox_without_files() {
-    const pid_t child = ::fork();
-    if (child == 0) {
-        // A kernel built without them has nothing to show here.
-        if (!forbid_everything_but_memory()) ::_exit(errno == EINVAL || errno == ENOSYS ? 0 : 1);
-        for (std::size_t i = 0; i < 1000; ++i) std::free(filled(std::malloc(i * 10 + 1), i * 10 + 1, 's'));
-        // What ends the program may read files, and did so before there was a sandbox to think of.
-        ::_exit(0);
-    }
-    ended_with(child, 0);
-}
-
 // ---- blocks that the threads hold which a forked child does not have ----
 
 thread_local char* of_thread;
@@ -336,7 +299,6 @@ constexpr CleanCase cases[] = {
     {"segv_on_small_stack", segv_on_small_stack},
     {"large_blocks_at_data_limit", large_blocks_at_data_limit},
     {"medium_blocks_at_data_limit", medium_blocks_at_data_limit},
-    {"sandbox_without_files", sandbox_without_files},
     {"forked_child_ends_without_the_other_threads", forked_child_ends_without_the_other_threads},
 };
 
