@@ -232,11 +232,11 @@ typedef struct mpmm_debugger_error {
  * they must neither allocate nor free, and what they are given ends with the call. A NULL member prints.
  */
 typedef struct mpmm_debugger_callbacks {
-    size_t struct_size;                                                 /**< sizeof(mpmm_debugger_callbacks) */
-    void* context;                                                      /**< passed to every callback */
-    void (*message)(void* context, const char* text);                   /**< notes, such as a limit that was reached */
-    void (*warning)(void* context, const char* text);                   /**< settings and backends that cannot be used as given */
-    void (*error)(void* context, const mpmm_debugger_error* error);     /**< errors; halt_on_error applies afterwards */
+    size_t struct_size;                                             /**< sizeof(mpmm_debugger_callbacks) */
+    void* context;                                                  /**< passed to every callback */
+    void (*message)(void* context, const char* text);               /**< notes, such as a limit that was reached */
+    void (*warning)(void* context, const char* text);               /**< settings and backends that cannot be used as given */
+    void (*error)(void* context, const mpmm_debugger_error* error); /**< errors; halt_on_error applies afterwards */
 } mpmm_debugger_callbacks;
 
 /** Sets the callbacks; NULL goes back to printing. Returns 0, or EINVAL for a small struct_size. Call it while no report can come. */

@@ -41,7 +41,8 @@ enum class OwnerState : std::uintptr_t {
 };
 
 constexpr const char* name_of(OwnerState state) {
-    constexpr const char* names[] = {"active", "full", "queued", "checked", "orphan", "unused", "foreign", "large_used", "large_free", "intrusive"};
+    constexpr const char* names[] = {"active", "full",    "queued",     "checked",    "orphan",
+                                     "unused", "foreign", "large_used", "large_free", "intrusive"};
     return static_cast<std::uintptr_t>(state) < std::size(names) ? names[static_cast<std::uintptr_t>(state)] : "no legal state";
 }
 

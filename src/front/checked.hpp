@@ -161,8 +161,9 @@ class CheckedFront {
     static bool check_redzones(const Occasion& occasion, const Place& place, bool freed);
     /// Reports what was written into a block that waits, and mends it.
     static bool check_freed(const Occasion& occasion, const Place& place);
-    [[gnu::cold]] static void damaged(const Occasion& occasion, const Place& place, bool freed, report::Kind kind, const std::byte* first, const std::byte* begin,
-                                      const std::byte* end, unsigned char value);
+    [[gnu::cold]] static void damaged(const Occasion& occasion, const Place& place, bool freed, report::Kind kind, const std::byte* first,
+                                      const std::byte* begin, const std::byte* end, unsigned char value);
+    [[gnu::noinline]] static void forget_stack();
     struct LeakFinder;
     struct LeakCheck;
     static bool check_place(const Occasion& occasion, const Place& found);

@@ -90,7 +90,8 @@ void* CheckedFront<H>::allocate(const Site& site, Family family, std::size_t siz
     if (size > PTRDIFF_MAX / 2 || alignment > PTRDIFF_MAX / 4) return or_enomem(nullptr);
     const std::uint64_t sequence = count_operation(site);
     Place place;
-    const std::size_t guard_alignment = alignment <= 16 ? std::min<std::size_t>(alignment, std::bit_floor(options::get(options::guard_align))) : alignment;
+    const std::size_t guard_alignment =
+        alignment <= 16 ? std::min<std::size_t>(alignment, std::bit_floor(options::get(options::guard_align))) : alignment;
     const bool is_guarded = source == Source::anywhere && guarded::due() && guarded::allocate(size, guard_alignment, place);
     if (!is_guarded && !take_from_heap(site, size, alignment, zero, source, place)) return or_enomem(nullptr);
     AllocRecord& record = *place.record;
@@ -189,7 +190,8 @@ template <class H>
 void CheckedFront<H>::prefetch(const Place& place) {
     __builtin_prefetch(place.record, 1);
     __builtin_prefetch(H::shared.first_tenant(place.low));
-    for (const std::byte* line = place.low; line < place.high && line < place.low + prefetched_bytes; line += G::line) __builtin_prefetch(line);
+    for (const std::byte* line = place.low; line < place.high && line < place.low + prefetched_bytes; line += G::line)
+        __builtin_prefetch(line);
 }
 
 template <class H>

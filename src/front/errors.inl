@@ -16,9 +16,16 @@ template <class H>
 void CheckedFront<H>::describe_block(report::Error& error, const Place& place, bool freed) {
     const AllocRecord& record = *place.record;
     error.has_block = true;
-    error.block = {place.user,          record.size,        record.family,      freed,
-                   place.guarded,       record.alloc_thread, record.free_thread, record.alloc_stack,
-                   freed ? record.free_stack : 0, record.sequence};
+    error.block = {place.user,
+                   record.size,
+                   record.family,
+                   freed,
+                   place.guarded,
+                   record.alloc_thread,
+                   record.free_thread,
+                   record.alloc_stack,
+                   freed ? record.free_stack : 0,
+                   record.sequence};
     if (place.guarded) return;
     Tenant* const tenant = H::shared.locate(place.low);
     if (!tenant->owner().is_block_allocator()) return;
@@ -45,8 +52,7 @@ void CheckedFront<H>::mismatched(const Site& site, const Place& place, report::K
     error.address = place.user;
     if (kind == report::Kind::size_mismatch)
         error.what.text("freed with a size of ").decimal(size).text(" bytes, allocated with ").decimal(place.record->size).text(" bytes");
-    else
-        error.what.text("freed by ").text(freed_by).text(", allocated by ").text(report::allocated_by(place.record->family));
+    else error.what.text("freed by ").text(freed_by).text(", allocated by ").text(report::allocated_by(place.record->family));
     capture(error, site);
     describe_block(error, place, false);
     report::error(error);
@@ -94,8 +100,8 @@ void CheckedFront<H>::bad_free(const Site& site, const void* user, const Place* 
 }
 
 template <class H>
-void CheckedFront<H>::damaged(const Occasion& occasion, const Place& place, bool freed, report::Kind kind, const std::byte* first, const std::byte* begin,
-                              const std::byte* end, unsigned char value) {
+void CheckedFront<H>::damaged(const Occasion& occasion, const Place& place, bool freed, report::Kind kind, const std::byte* first,
+                              const std::byte* begin, const std::byte* end, unsigned char value) {
     report::Error error;
     error.kind = kind;
     error.address = first;
@@ -105,7 +111,9 @@ void CheckedFront<H>::damaged(const Occasion& occasion, const Place& place, bool
     while (dump.bad_end > dump.bad_begin + 1 && static_cast<unsigned char>(dump.bad_end[-1]) == value) --dump.bad_end;
     // The pages of a closed block cannot be read.
     const std::byte *low = place.low, *high = place.high;
-    if (place.record->closed != 0) (dump.bad_begin < closed_begin(place) ? high : low) = dump.bad_begin < closed_begin(place) ? closed_begin(place) : closed_end(place);
+    if (place.record->closed != 0)
+        (dump.bad_begin < closed_begin(place) ? high : low) =
+            dump.bad_begin < closed_begin(place) ? closed_begin(place) : closed_end(place);
     dump.begin = dump.bad_begin - low > 32 ? dump.bad_begin - 32 : low;
     dump.end = high - dump.bad_begin > 96 ? dump.bad_begin + 96 : high;
     dump.bad_end = std::min(dump.bad_end, dump.end);
@@ -133,7 +141,8 @@ bool CheckedFront<H>::check_redzones(const Occasion& occasion, const Place& plac
     if (behind != nullptr)
         damaged(occasion, place, freed, report::Kind::heap_buffer_overflow, behind, place.end(), patterns::rear_end(place), patterns::rear);
     else
-        damaged(occasion, place, freed, report::Kind::heap_buffer_underflow, before, patterns::front_begin(place), place.user, patterns::front);
+        damaged(occasion, place, freed, report::Kind::heap_buffer_underflow, before, patterns::front_begin(place), place.user,
+                patterns::front);
     patterns::fill_redzones(place);
     return false;
 }
@@ -186,14 +195,19 @@ bool CheckedFront<H>::fault(const void* address, fault::Access access, const voi
     if (place.guarded) {
         const bool inside = where >= place.user && where < place.end();
         if (state == BlockState::live && inside) return false;
-        error.kind = state != BlockState::live  ? report::Kind::heap_use_after_free
-                     : where < place.user       ? report::Kind::heap_buffer_underflow
-                                                : report::Kind::heap_buffer_overflow;
+        error.kind = state != BlockState::live ? report::Kind::heap_use_after_free
+                     : where < place.user      ? report::Kind::heap_buffer_underflow
+                                               : report::Kind::heap_buffer_overflow;
     } else {
-        if (state != BlockState::quarantined || place.record->closed == 0 || where < closed_begin(place) || where >= closed_end(place)) return false;
+        if (state != BlockState::quarantined || place.record->closed == 0 || where < closed_begin(place) || where >= closed_end(place))
+            return false;
         error.kind = report::Kind::heap_use_after_free;
     }
-    error.what.text(access == fault::Access::write ? "WRITE at " : access == fault::Access::execute ? "CALL of " : "READ at ").address(address).text(place.guarded ? ", guarded block" : ", freed block");
+    error.what.text(access == fault::Access::write     ? "WRITE at "
+                    : access == fault::Access::execute ? "CALL of "
+                                                       : "READ at ")
+        .address(address)
+        .text(place.guarded ? ", guarded block" : ", freed block");
     error.thread = verify_threads::number();
     error.stack.count = unwind::capture(unwind::interrupted(context), true, error.stack.frames, stack_depot::max_frames);
     describe_block(error, place, state != BlockState::live);

@@ -41,7 +41,8 @@ struct CheckedFront<H>::LeakFinder {
         });
     }
     const Large* large_at(std::uintptr_t address) const {
-        const Large* const after = std::upper_bound(large, large + large_count, address, [](std::uintptr_t a, const Large& l) { return a < l.begin; });
+        const Large* const after =
+            std::upper_bound(large, large + large_count, address, [](std::uintptr_t a, const Large& l) { return a < l.begin; });
         return after != large && address < after[-1].end ? after - 1 : nullptr;
     }
 
@@ -127,7 +128,8 @@ struct CheckedFront<H>::LeakFinder {
         }
         end = std::min(end, chunk_end);
         const auto entry = H::shared.map.find(reinterpret_cast<const void*>(address));
-        return entry != Entries::none() && H::shared.first_tenant(reinterpret_cast<const void*>(address))->owner().state() != OwnerState::foreign;
+        return entry != Entries::none() &&
+               H::shared.first_tenant(reinterpret_cast<const void*>(address))->owner().state() != OwnerState::foreign;
     }
 };
 
@@ -151,7 +153,10 @@ struct CheckedFront<H>::LeakCheck {
             LeakFinder& finder;
         } roots{reachability, finder};
         const bool known = roots::visit(
-            world, [](void* of, std::uintptr_t address, std::uintptr_t& end) { return LeakFinder::excluded(&static_cast<Roots*>(of)->finder, address, end); },
+            world,
+            [](void* of, std::uintptr_t address, std::uintptr_t& end) {
+                return LeakFinder::excluded(&static_cast<Roots*>(of)->finder, address, end);
+            },
             [](void* of, const std::uintptr_t* begin, const std::uintptr_t* end) {
                 Reachability<LeakFinder>::add_roots(&static_cast<Roots*>(of)->reachability, begin, end);
             },
@@ -161,11 +166,19 @@ struct CheckedFront<H>::LeakCheck {
         finder.each_block([&](const typename LeakFinder::Block& block) {
             const Reach reach = finder.reach(block);
             if (reach == Reach::direct || reach == Reach::indirect)
-                check.groups.add(block.record->alloc_stack, reach == Reach::direct, block.record->size, reinterpret_cast<const void*>(block.begin));
+                check.groups.add(block.record->alloc_stack, reach == Reach::direct, block.record->size,
+                                 reinterpret_cast<const void*>(block.begin));
         });
         check.complete = true;
     }
 };
+
+/// What checks left below on this thread's stack would lie in frames that are in use while roots are looked for.
+template <class H>
+void CheckedFront<H>::forget_stack() {
+    volatile std::byte below[8192];
+    for (volatile std::byte& byte : below) byte = std::byte{0};
+}
 
 template <class H>
 std::size_t CheckedFront<H>::leak_check() {
@@ -179,6 +192,7 @@ std::size_t CheckedFront<H>::leak_check() {
         return 0;
     }
     LeakCheck check{LeakFinder(storage, most_large), leak_groups::Table(group_storage)};
+    forget_stack();
     {
         // Nobody is stopped in the middle of moving a large block.
         const Guard guard(large_lock_);

@@ -125,7 +125,7 @@ class HeapCheck {
     bool holds(const char* name, const void* where, bool condition) { return findings_.expect(name, where, condition, true); }
     template <class T>
     static bool readable(const T* pointer) {
-        return is_aligned(reinterpret_cast<std::uintptr_t>(pointer), alignof(T)) && os::is_mapped(pointer, sizeof(T));
+        return is_aligned(reinterpret_cast<std::uintptr_t>(pointer), alignof(T)) && os::is_readable(pointer, sizeof(T));
     }
     template <class Visit>
     static void for_each_block(Visit visit) {

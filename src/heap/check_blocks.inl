@@ -75,8 +75,8 @@ template <class C>
 void HeapCheck<C>::bin(Cache& cache, unsigned index) {
     Bin<C>& bin = I::bin(cache, index);
     if (bin.current != nullptr) {
+        if (!listed_block(&bin, bin.current)) return;
         Block& block = *bin.current;
-        if (!listed_block(&bin, &block)) return;
         block.record.found_in_bin = true;
         if (!expect(invariant::list_class, &block, unsigned{block.class_index}, index)) return;
         if (!expect(invariant::bin_owner, &block, block.owner().word(), Owner(&cache, block.usable_state()).word())) return;

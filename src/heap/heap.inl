@@ -150,7 +150,8 @@ template <class C>
 void* Heap<C>::aligned(std::size_t alignment, std::size_t size, bool zero) {
     if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX / 2) return or_enomem(nullptr);
     const std::size_t least = size > alignment ? size : alignment;
-    if (const std::size_t class_size = aligned_size(alignment, least); class_size != 0) return zero ? zalloc(class_size) : malloc(class_size);
+    if (const std::size_t class_size = aligned_size(alignment, least); class_size != 0)
+        return zero ? zalloc(class_size) : malloc(class_size);
     return malloc_large(size, alignment, zero);
 }
 

@@ -23,7 +23,7 @@ MPMM_EXPORT int sigaction(int signal, const struct sigaction* action, struct sig
 }
 
 MPMM_EXPORT sighandler_t signal(int signal, sighandler_t handler) noexcept {
-    struct sigaction action {}, old{};
+    struct sigaction action{}, old{};
     action.sa_handler = handler;
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);

@@ -114,9 +114,7 @@ MPMM_EXPORT size_t malloc_usable_size(void* block) noexcept { return Front::usab
 
 MPMM_EXPORT void cfree(void* block) noexcept { Front::free(Family::malloc, block); }
 MPMM_EXPORT void free_sized(void* block, size_t size) noexcept { Front::free_sized(Family::malloc, block, size); }
-MPMM_EXPORT void free_aligned_sized(void* block, size_t, size_t size) noexcept {
-    Front::free_sized(Family::malloc, block, size);
-}
+MPMM_EXPORT void free_aligned_sized(void* block, size_t, size_t size) noexcept { Front::free_sized(Family::malloc, block, size); }
 
 MPMM_EXPORT int malloc_trim(size_t keep) noexcept { return Front::trim(keep) ? 1 : 0; }
 

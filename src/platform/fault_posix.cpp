@@ -61,7 +61,7 @@ Access access_of([[maybe_unused]] const void* context) {
 
 /// Lets the system do what it does without a handler: the instruction faults again, or the signal is sent again.
 void default_action(int signal, const siginfo_t* info) {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = SIG_DFL;
     system_sigaction(signal, &action, nullptr);
     if (info->si_code <= 0) ::syscall(SYS_tgkill, ::getpid(), ::syscall(SYS_gettid), signal);
@@ -103,7 +103,7 @@ void handle(int signal, siginfo_t* info, void* context) {
 /// gets that from the system, for its children's sake: it ends at a fault all the same, but without a report.
 void put_ours(int signal) {
     const struct sigaction& wanted = of_program(signal);
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_sigaction = &handle;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | (wanted.sa_flags & SA_RESTART);
     sigemptyset(&action.sa_mask);

@@ -40,8 +40,8 @@ std::uint64_t now_ms();
 
 /// Sleeps for about a millisecond.
 void nap();
-/// Whether all pages of [address, address + size) are mapped: a pointer that may be wrong can be looked at without a crash.
-bool is_mapped(const void* address, std::size_t size);
+/// Whether all of [address, address + size) can be read: a pointer that may be wrong can be looked at without a crash.
+bool is_readable(const void* address, std::size_t size);
 
 /// Sleeps while *word == expected; may return early.
 void wait(Atomic<std::uint32_t>& word, std::uint32_t expected);

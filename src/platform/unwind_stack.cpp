@@ -4,6 +4,7 @@
 
 #include "platform/atomics.hpp"
 #include "platform/bits.hpp"
+#include "platform/os.hpp"
 
 #if defined(__linux__)
 #include <cerrno>
@@ -33,12 +34,7 @@ struct Own {
 #if defined(__linux__)
 
 bool page_readable(std::uintptr_t address) {
-    // The kernel copies the new mask before it looks at what to do with it, and "what" is nonsense: EFAULT or EINVAL, and nothing else
-    // happens. mincore() would not do: it is content with pages that are mapped but cannot be read. Address 0 means no mask, and success.
-    const int saved = errno;
-    const bool readable = ::syscall(SYS_rt_sigprocmask, ~0, address, nullptr, std::size_t{8}) == -1 && errno == EINVAL;
-    errno = saved;
-    return readable;
+    return address != 0 && os::is_readable(reinterpret_cast<const void*>(address), sizeof address);
 }
 
 /// An address at the top of the thread's own stack, 0 when none is known above `sp`. The system puts the random bytes for the program above

@@ -27,7 +27,7 @@ class CombiningBuffer {
     static constexpr std::size_t max_bytes = 256 * 1024;
 
     struct Entry {
-        std::uintptr_t key = 0;  ///< block allocator's address + word number, which its alignment leaves room for
+        std::uintptr_t key = 0;           ///< block allocator's address + word number, which its alignment leaves room for
         const std::byte* base = nullptr;  ///< the block allocator's, when the entry became its: a record gets new lives elsewhere
         Atomic<std::uint64_t> mask{0};
 

@@ -91,7 +91,8 @@ void free_heading(Writer& out, const Error& error, std::size_t) {
     thread(out.text("freed by thread "), error.block.free_thread).text(" here:\n");
 }
 void alloc_heading(Writer& out, const Error& error, std::size_t) {
-    thread(out.text(error.block.freed ? "previously allocated by thread " : "allocated by thread "), error.block.alloc_thread).text(" here:\n");
+    thread(out.text(error.block.freed ? "previously allocated by thread " : "allocated by thread "), error.block.alloc_thread)
+        .text(" here:\n");
 }
 void leak_heading(Writer& out, const Error& error, std::size_t number) {
     const Leak& leak = error.leaks[number];
@@ -123,14 +124,24 @@ void allocator(Writer& out, const AllocatorFacts& facts) {
     out.decimal(facts.index).text(" of it\n");
     const unsigned word = facts.index / 64, from = word == 0 ? 0 : word - 1, to = word + 2 < facts.words ? word + 2 : facts.words;
     for (unsigned w = from; w < to; ++w) {
-        out.text(w == word ? "=>" : "  ").text("word ").decimal(w).text(": free ").hex(facts.free_map[w]).text(" remote ").hex(facts.remote_map[w]);
+        out.text(w == word ? "=>" : "  ")
+            .text("word ")
+            .decimal(w)
+            .text(": free ")
+            .hex(facts.free_map[w])
+            .text(" remote ")
+            .hex(facts.remote_map[w]);
         if (w == word) out.text("  bit ").decimal(facts.index % 64);
         out.text("\n");
     }
 }
 
 void leak_summary(Writer& out, const Error& error) {
-    out.text("\nSUMMARY: mpmm: ").decimal(error.leaked_bytes).text(" byte(s) leaked in ").decimal(error.leaked_blocks).text(" allocation(s).\n");
+    out.text("\nSUMMARY: mpmm: ")
+        .decimal(error.leaked_bytes)
+        .text(" byte(s) leaked in ")
+        .decimal(error.leaked_blocks)
+        .text(" allocation(s).\n");
 }
 
 }  // namespace

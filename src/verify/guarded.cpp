@@ -17,7 +17,7 @@ namespace {
 
 struct Slot {
     AllocRecord record;
-    Atomic<std::byte*> user{nullptr};  // set before the slot can be found
+    Atomic<std::byte*> user{nullptr};    // set before the slot can be found
     std::uint32_t first = 0, pages = 0;  // number of the first page, and count without the guard page
     std::uint32_t next = 0;              // in the queue of freed slots; slot numbers begin at 1
 };
@@ -152,7 +152,8 @@ bool allocate(std::size_t size, std::size_t alignment, Place& place) {
     if (!set_up() || alignment > page) return false;
     const auto pages = static_cast<std::uint32_t>(std::max<std::size_t>((size + page - 1) / page, 1));
     if (2 * live_blocks.load(relaxed) >= map_budget) {
-        if (!sparse.exchange(true, relaxed)) tell("guarded blocks: half of vm.max_map_count is used, guarding fewer from now on; live", live_blocks.load(relaxed));
+        if (!sparse.exchange(true, relaxed))
+            tell("guarded blocks: half of vm.max_map_count is used, guarding fewer from now on; live", live_blocks.load(relaxed));
         if (2 * live_blocks.load(relaxed) >= map_budget + map_budget / 4) return false;
     }
     const std::uint32_t number = take_slot(pages, align_up(size, alignment));
@@ -164,7 +165,8 @@ bool allocate(std::size_t size, std::size_t alignment, Place& place) {
     }
     std::byte* const low = page_address(slot.first);
     if (!os::protect(low, std::size_t{pages} * page, true)) {
-        if (!sparse.exchange(true, relaxed)) tell("guarded blocks: the system refuses more mappings, guarding fewer from now on; live", live_blocks.load(relaxed));
+        if (!sparse.exchange(true, relaxed))
+            tell("guarded blocks: the system refuses more mappings, guarding fewer from now on; live", live_blocks.load(relaxed));
         slot.record.put(BlockState::freed);
         give_slot(number);
         return false;

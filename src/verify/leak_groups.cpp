@@ -103,7 +103,8 @@ void Table::suppress() {
         },
         &context);
     os::unmap(addresses, bytes_needed);
-    count_ = static_cast<std::size_t>(std::remove_if(groups_, groups_ + count_, [](const report::Leak& leak) { return leak.blocks == 0; }) - groups_);
+    count_ = static_cast<std::size_t>(std::remove_if(groups_, groups_ + count_, [](const report::Leak& leak) { return leak.blocks == 0; }) -
+                                      groups_);
 }
 
 std::size_t Table::report(std::uint16_t thread) {

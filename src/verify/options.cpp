@@ -30,7 +30,6 @@ namespace {
 
 using detail::texts, detail::values;
 
-
 struct Option {
     const char* key;
     std::uint64_t initial, lowest, highest;
@@ -103,7 +102,9 @@ bool is_choice(const char* choices, const char* text, std::size_t length) {
     }
 }
 
-bool is_key(const char* key, const char* text, std::size_t length) { return std::strlen(key) == length && std::memcmp(key, text, length) == 0; }
+bool is_key(const char* key, const char* text, std::size_t length) {
+    return std::strlen(key) == length && std::memcmp(key, text, length) == 0;
+}
 
 /// The setting, or false with a message.
 bool parse(const char* key, std::size_t key_length, const char* text, std::size_t text_length, Setting& setting) {

@@ -12,27 +12,27 @@
 namespace mpmm::options {
 
 // key, default, lowest, highest, help
-#define MPMM_OPTION_TABLE(X)                                                                                                        \
-    X(halt_on_error, 1, 0, 1, "stop the process at the first error; 0 reports and goes on")                                         \
-    X(exitcode, 0, 0, 255, "exit status after an error; 0 calls abort(), and leaks alone end with 23")                              \
-    X(quarantine_bytes, 16777216, 0, UINT64_MAX, "verify: bytes of freed blocks kept from reuse")                                   \
-    X(redzone_bytes, 16, 16, 2048, "verify: bytes before and behind each block that must not change")                               \
+#define MPMM_OPTION_TABLE(X)                                                                                                         \
+    X(halt_on_error, 1, 0, 1, "stop the process at the first error; 0 reports and goes on")                                          \
+    X(exitcode, 0, 0, 255, "exit status after an error; 0 calls abort(), and leaks alone end with 23")                               \
+    X(quarantine_bytes, 16777216, 0, UINT64_MAX, "verify: bytes of freed blocks kept from reuse")                                    \
+    X(redzone_bytes, 16, 16, 2048, "verify: bytes before and behind each block that must not change")                                \
     X(guard_sample_rate, 1000, 0, UINT32_MAX, "verify: one block in so many lies between inaccessible pages; 0 none, 1 every block") \
-    X(guard_align, 16, 1, 16, "verify: alignment of guarded blocks; 1 puts every block's end at the page's end")                    \
-    X(detect_leaks, 0, 0, 1, "verify: report blocks that nothing points to when the process ends")                                  \
-    X(check_interval, 0, 0, UINT64_MAX, "verify: operations between checks of the whole heap; 0 none")                              \
-    X(stack_depth, 16, 0, 64, "verify: stored frames of each call stack; 0 stores none")                                            \
-    X(full_unwind, 0, 0, 1, "verify: unwind stacks by the C++ runtime: slow, and right where the fast way is not")                  \
-    X(trace_ops, 0, 0, 1048576, "verify: keep the last so many operations and print them with a report")                            \
-    X(seed, 1, 0, UINT32_MAX, "verify: which blocks are guarded")                                                                   \
-    X(purge_delay_ms, 1000, 0, 86400000, "milliseconds an unused page is kept before it goes back to the system")                   \
-    X(purge, 1, 0, 1, "return unused pages to the system as time passes; 0 only at mpmm_purge() and malloc_trim()")                 \
+    X(guard_align, 16, 1, 16, "verify: alignment of guarded blocks; 1 puts every block's end at the page's end")                     \
+    X(detect_leaks, 0, 0, 1, "verify: report blocks that nothing points to when the process ends")                                   \
+    X(check_interval, 0, 0, UINT64_MAX, "verify: operations between checks of the whole heap; 0 none")                               \
+    X(stack_depth, 16, 0, 64, "verify: stored frames of each call stack; 0 stores none")                                             \
+    X(full_unwind, 0, 0, 1, "verify: unwind stacks by the C++ runtime: slow, and right where the fast way is not")                   \
+    X(trace_ops, 0, 0, 1048576, "verify: keep the last so many operations and print them with a report")                             \
+    X(seed, 1, 0, UINT32_MAX, "verify: which blocks are guarded")                                                                    \
+    X(purge_delay_ms, 1000, 0, 86400000, "milliseconds an unused page is kept before it goes back to the system")                    \
+    X(purge, 1, 0, 1, "return unused pages to the system as time passes; 0 only at mpmm_purge() and malloc_trim()")                  \
     X(help, 0, 0, 1, "print this table at start-up")
 
 // key, default, the values it may have ("" any), help
-#define MPMM_TEXT_OPTION_TABLE(X)                                                                                       \
-    X(report_format, "text", "text|json", "verify: how reports are written; json is one object a line")                 \
-    X(log_path, "", "", "append reports to this file instead of writing to stderr")                                     \
+#define MPMM_TEXT_OPTION_TABLE(X)                                                                                        \
+    X(report_format, "text", "text|json", "verify: how reports are written; json is one object a line")                  \
+    X(log_path, "", "", "append reports to this file instead of writing to stderr")                                      \
     X(symbolizer, "", "", "verify: program that names addresses; empty finds llvm-symbolizer or addr2line, 0 uses none") \
     X(suppressions, "", "", "verify: leaks with one of these functions in their stack are not reported (a+b+c*)")
 

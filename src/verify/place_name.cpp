@@ -26,7 +26,10 @@ void name_place(Line& line, const void* address, std::uintptr_t sp) {
         if (where < mapping.start || where >= mapping.end) continue;
         if (sp >= mapping.start && sp < mapping.end) line.text("on the stack of this thread");
         else if (std::strncmp(mapping.path, "[stack", 6) == 0) line.text("on the stack of the main thread");
-        else if (named || follows) line.text("in ").text(module).text(mapping.executable ? ", code" : mapping.writable ? ", a global variable" : ", constant data");
+        else if (named || follows)
+            line.text("in ").text(module).text(mapping.executable ? ", code"
+                                               : mapping.writable ? ", a global variable"
+                                                                  : ", constant data");
         else if (*mapping.path == 0) line.text("in memory that the program mapped");
         else line.text("in ").text(mapping.path);
         return;

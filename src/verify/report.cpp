@@ -112,14 +112,19 @@ void error([[maybe_unused]] const Error& error, [[maybe_unused]] const Reporting
         const NoCancellation whole;
         if (reporting.nested()) {
             Line line;
-            error_line(error.kind, error.address, begin(line).text(name(error.kind)).text(" on address ").address(error.address).text(" (while reporting another)"));
+            error_line(error.kind, error.address,
+                       begin(line).text(name(error.kind)).text(" on address ").address(error.address).text(" (while reporting another)"));
         } else {
             Writer text(buffer, sizeof buffer);
             const bool json = std::strcmp(options::get(options::report_format), "json") == 0;
             json ? write_json(text, error) : write_text(text, error);
             if (callbacks.error != nullptr) {
-                const mpmm_debugger_error told{sizeof told, name(error.kind), error.address, error.has_block ? error.block.begin : nullptr,
-                                               error.has_block ? error.block.size : 0, text.begin()};
+                const mpmm_debugger_error told{sizeof told,
+                                               name(error.kind),
+                                               error.address,
+                                               error.has_block ? error.block.begin : nullptr,
+                                               error.has_block ? error.block.size : 0,
+                                               text.begin()};
                 callbacks.error(callbacks.context, &told);
             } else {
                 const Output out;

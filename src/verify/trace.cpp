@@ -57,7 +57,9 @@ void write(report::Writer& out) {
         switch (entry.operation) {
             case Operation::allocate: out.text(" allocate ").decimal(entry.size).text(" = ").address(entry.block); break;
             case Operation::free: out.text(" free ").address(entry.block); break;
-            case Operation::realloc: out.text(" realloc ").address(entry.old).text(" ").decimal(entry.size).text(" = ").address(entry.block); break;
+            case Operation::realloc:
+                out.text(" realloc ").address(entry.old).text(" ").decimal(entry.size).text(" = ").address(entry.block);
+                break;
         }
         out.text("\n");
     }

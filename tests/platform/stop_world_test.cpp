@@ -232,7 +232,8 @@ TEST_F(StopWorld, NotDumpable) {
 
 TEST_F(StopWorld, CrashInTheCallbackIsTold) {
     static volatile std::uintptr_t nowhere = 8;
-    EXPECT_EQ(stop_world::run([](void*, const stop_world::World&) { *reinterpret_cast<volatile int*>(nowhere) = 1; }, nullptr), Result::failed);
+    EXPECT_EQ(stop_world::run([](void*, const stop_world::World&) { *reinterpret_cast<volatile int*>(nowhere) = 1; }, nullptr),
+              Result::failed);
     EXPECT_EQ(stop_world::run([](void*, const stop_world::World&) {}, nullptr), Result::stopped);
 }
 

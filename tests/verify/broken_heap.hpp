@@ -119,7 +119,8 @@ class BrokenHeap : public ::testing::Test {
         Names names;
         for (std::size_t at = 0; (at = text.find(before, at)) != std::string::npos; ++at) {
             // Behind the address in release, in the next line in verify.
-            const std::size_t stop = text.find_first_of(":\n", at), begin = stop + (text[stop] == ':' ? 2 : 1), end = text.find(": found ", begin);
+            const std::size_t stop = text.find_first_of(":\n", at), begin = stop + (text[stop] == ':' ? 2 : 1),
+                              end = text.find(": found ", begin);
             names.insert(text.substr(begin, end - begin));
         }
         return names;
