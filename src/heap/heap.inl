@@ -332,6 +332,7 @@ template <class C>
 void Heap<C>::before_fork() {
     // In the order of tcache/shared.hpp.
     late_lock_.lock();
+    registry_.lock().lock();
     registry_.for_each_lock([](Mutex& lock) { lock.lock(); });
     shared.for_each_lock([](Mutex& lock) { lock.lock(); });
 }
@@ -340,6 +341,7 @@ template <class C>
 void Heap<C>::after_fork_parent() {
     shared.for_each_lock([](Mutex& lock) { lock.unlock(); });
     registry_.for_each_lock([](Mutex& lock) { lock.unlock(); });
+    registry_.lock().unlock();
     late_lock_.unlock();
 }
 
@@ -347,6 +349,7 @@ template <class C>
 void Heap<C>::after_fork_child() {
     shared.for_each_lock([](Mutex& lock) { lock.reset_after_fork(); });
     registry_.for_each_lock([](Mutex& lock) { lock.reset_after_fork(); });
+    registry_.lock().reset_after_fork();
     late_lock_.reset_after_fork();
     Cache* const own = current();
     registry_.after_fork(own, late_cache_);

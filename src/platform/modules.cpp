@@ -193,8 +193,9 @@ bool file_path(const Mapping& mapping, char* path, std::size_t room) {
     for (long id = os::process_id(); id != 0; id /= 10) *--first = static_cast<char>('0' + id % 10);
     const std::size_t size = std::strlen(first);
     if (room < 11 + size + 1) return false;
-    std::memcpy(path, "/proc/", 6);
-    std::memcpy(path + 6, first, size);
+    // The parts follow each other; the last brings the end.
+    std::memcpy(path, "/proc/", 6);      // NOLINT(bugprone-not-null-terminated-result)
+    std::memcpy(path + 6, first, size);  // NOLINT(bugprone-not-null-terminated-result)
     std::memcpy(path + 6 + size, "/exe", 5);
     return true;
 }

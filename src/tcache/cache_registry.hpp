@@ -46,14 +46,13 @@ class CacheRegistry {
         // The list only grows, at its head.
         for (; cache != nullptr; cache = cache->next_all) visit(*cache);
     }
-    /// Every lock, in order, for fork.
+    /// Held around for_each_lock(): a cache that came in between would be unlocked without having been locked.
+    Mutex& lock() { return lock_; }
+    /// Every cache's locks, in order, for fork.
     template <class Visit>
     void for_each_lock(Visit visit) {
-        visit(lock_);
         C::Verify::for_each_lock(Cache::empty()->record, visit);
-        for (Cache* cache = all_; cache != nullptr; cache = cache->next_all) {
-            C::Verify::for_each_lock(cache->record, visit);
-        }
+        for (Cache* cache = all_; cache != nullptr; cache = cache->next_all) C::Verify::for_each_lock(cache->record, visit);
         for (Cache* cache = all_; cache != nullptr; cache = cache->next_all) visit(cache->recover_lock);
     }
     /// In fork's child: only `own` has a thread here, and `late` needs none. The caches of other threads are never used again.

@@ -108,7 +108,7 @@ class Talk {
             if (module_ == 0) {
                 const char quote = std::strchr(path, '"') == nullptr ? '"' : '\'';
                 buffer[size] = quote;
-                std::memcpy(buffer + size + 1, path, length);
+                std::memcpy(buffer + size + 1, path, length);  // NOLINT(bugprone-not-null-terminated-result): more follows
                 buffer[size + 1 + length] = quote;
                 buffer[size + 2 + length] = ' ';
                 size += length + 3;
