@@ -78,7 +78,7 @@ class CheckedFront {
     /// The heap's invariants, then every block's redzones and the content of what waits in the quarantine. Returns the errors found.
     [[gnu::always_inline]] static std::size_t verify() { return check_all({unwind::caller(), "by a check"}); }
     /// Reports what nothing points to; returns the number of blocks.
-    static std::size_t leak_check();
+    [[gnu::always_inline]] static std::size_t leak_check() { return check_leaks(0); }
     [[gnu::always_inline]] static bool trim(std::size_t keep) {
         // Whoever wants memory back wants it more than a long memory for errors.
         const Inside inside;
@@ -163,7 +163,13 @@ class CheckedFront {
     static bool check_freed(const Occasion& occasion, const Place& place);
     [[gnu::cold]] static void damaged(const Occasion& occasion, const Place& place, bool freed, report::Kind kind, const std::byte* first,
                                       const std::byte* begin, const std::byte* end, unsigned char value);
+    /// `dead_stack`: where the frames end on the calling thread's stack that hold nothing of the program's; 0 when all may, because the
+    /// registers of whoever called are saved in the frames of whoever was called.
+    [[gnu::noinline]] static std::size_t check_leaks(std::uintptr_t dead_stack);
     [[gnu::noinline]] static void forget_stack();
+    /// When main() returned, the C library's frames at exit are all there is, over what the program left on the stack: where they end.
+    /// 0 when the program called exit().
+    static std::uintptr_t stack_at_exit(const Site& site);
     struct LeakFinder;
     struct LeakCheck;
     static bool check_place(const Occasion& occasion, const Place& found);

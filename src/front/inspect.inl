@@ -94,7 +94,7 @@ void CheckedFront<H>::finish() {
     if (ThreadNumber<Inside>::value != 0) return;
     options::load_environment();
     check_all({unwind::caller(), "at exit"});
-    if (options::get(options::detect_leaks) == 0 || lost_threads_ || leak_check() == 0) return;
+    if (options::get(options::detect_leaks) == 0 || lost_threads_ || check_leaks(stack_at_exit(unwind::caller())) == 0) return;
     if (options::get(options::halt_on_error) == 0) return;
     const std::uint64_t code = options::get(options::exitcode);
     os::flush_output();

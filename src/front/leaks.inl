@@ -3,6 +3,7 @@
 // variables are followed into the heap. Nothing here takes a lock or allocates from the heap while they do.
 #pragma once
 
+#include "platform/modules.hpp"
 #include "platform/roots.hpp"
 #include "verify/leak_groups.hpp"
 #include "verify/reachability.hpp"
@@ -25,7 +26,14 @@ struct CheckedFront<H>::LeakFinder {
     Large* large;
     std::size_t large_count = 0, most_large;
 
-    LeakFinder(Large* storage, std::size_t count) : large(storage), most_large(count) {}
+    /// Dead frames on the calling thread's stack; none when the end is 0.
+    std::uintptr_t own_begin, own_end;
+
+    LeakFinder(Large* storage, std::size_t count, std::uintptr_t stack)
+        : large(storage),
+          most_large(count),
+          own_begin(reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) - 16384),
+          own_end(stack) {}
 
     /// The stopped threads' runs. The chunk map is walked in the order of addresses.
     void collect_large() {
@@ -118,6 +126,7 @@ struct CheckedFront<H>::LeakFinder {
                 end = std::min(end, from);
             }
         };
+        range(finder.own_begin, finder.own_end);
         H::shared.memory.for_each_range(range);
         guarded::for_each_range(range);
         if (ours) return true;
@@ -181,7 +190,25 @@ void CheckedFront<H>::forget_stack() {
 }
 
 template <class H>
-std::size_t CheckedFront<H>::leak_check() {
+std::uintptr_t CheckedFront<H>::stack_at_exit(const Site& site) {
+    constexpr std::size_t most = 16;
+    std::uintptr_t frames[most], stacks[most];
+    const std::size_t count = unwind::capture(site, frames, stacks, most);
+    modules::Module first, last, module;
+    // Who calls us is the dynamic linker, and who calls that is the C library. In a static program it is all one.
+    if (count < 4 || count == most || !modules::find(frames[0], first) || !modules::find(frames[count - 1], last)) return 0;
+    std::uintptr_t library = 0;
+    for (std::size_t i = 1; i + 1 < count; ++i) {
+        if (!modules::find(frames[i], module)) return 0;
+        if (module.base == first.base) continue;
+        if (library == 0) library = module.base;
+        if (module.base != library || library == last.base) return 0;
+    }
+    return stacks[count - 1];
+}
+
+template <class H>
+std::size_t CheckedFront<H>::check_leaks(std::uintptr_t dead_stack) {
     const Inside inside;
     using Large = typename LeakFinder::Large;
     constexpr std::size_t most_large = 1 << 20;
@@ -191,7 +218,7 @@ std::size_t CheckedFront<H>::leak_check() {
         report::note("leak check: no memory for it", 0);
         return 0;
     }
-    LeakCheck check{LeakFinder(storage, most_large), leak_groups::Table(group_storage)};
+    LeakCheck check{LeakFinder(storage, most_large, dead_stack), leak_groups::Table(group_storage)};
     forget_stack();
     {
         // Nobody is stopped in the middle of moving a large block.

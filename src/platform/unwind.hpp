@@ -34,6 +34,9 @@ Registers interrupted(const void* ucontext);
 /// lock: then not in signal handlers, and not under a lock that is taken inside of malloc.
 std::size_t capture(const Registers& from, bool exact_pc, std::uintptr_t* frames, std::size_t max);
 
+/// The same, with the stack pointer in each frame.
+std::size_t capture(const Registers& from, std::uintptr_t* frames, std::uintptr_t* stack_pointers, std::size_t max);
+
 /// Loads libgcc's unwinder for capture_full(). Allocates; call it once, at start-up and outside of malloc. False when there is none.
 bool prepare_full();
 /// Like capture(), with libgcc's unwinder, which knows all registers and code registered at run time, and takes some 0.2 microseconds a

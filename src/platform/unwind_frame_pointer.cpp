@@ -54,11 +54,12 @@ Registers interrupted([[maybe_unused]] const void* ucontext) {
 #endif
 }
 
-std::size_t capture(const Registers& from, bool, std::uintptr_t* frames, std::size_t max) {
+std::size_t capture(const Registers& from, std::uintptr_t* frames, std::uintptr_t* stack_pointers, std::size_t max) {
     StackReader stack(from.sp);
     Registers now = from;
     std::size_t count = 0;
     while (count < max) {
+        if (stack_pointers != nullptr) stack_pointers[count] = now.sp;
         frames[count++] = now.pc;
         const std::uintptr_t record = now.fp - above_record;
         if (record % word != 0 || record < now.sp || record - now.sp > frame_reach) break;
@@ -69,6 +70,8 @@ std::size_t capture(const Registers& from, bool, std::uintptr_t* frames, std::si
     }
     return count;
 }
+
+std::size_t capture(const Registers& from, bool, std::uintptr_t* frames, std::size_t max) { return capture(from, frames, nullptr, max); }
 
 void forget() {}
 

@@ -90,12 +90,13 @@ class Walk {
   public:
     Walk(const Registers& from, bool exact) : now_(from), exact_(exact), generation_(current_generation()), stack_(from.sp) {}
 
-    [[gnu::always_inline]] std::size_t run(std::uintptr_t* frames, std::size_t max) {
+    [[gnu::always_inline]] std::size_t run(std::uintptr_t* frames, std::size_t max, std::uintptr_t* stack_pointers = nullptr) {
         // In registers: now_ would be in memory, on the way from each frame to the next.
         auto [pc, sp, fp] = now_;
         std::uintptr_t before = exact_ ? 0 : 1;
         std::size_t count = 0;
         while (count < max) {
+            if (stack_pointers != nullptr) stack_pointers[count] = sp;
             frames[count++] = pc;
             const std::uintptr_t at = pc - before;
             const std::uint64_t word = cached(at, generation_);
@@ -202,6 +203,10 @@ Registers interrupted(const void* ucontext) {
 
 std::size_t capture(const Registers& from, bool exact_pc, std::uintptr_t* frames, std::size_t max) {
     return Walk(from, exact_pc).run(frames, max);
+}
+
+std::size_t capture(const Registers& from, std::uintptr_t* frames, std::uintptr_t* stack_pointers, std::size_t max) {
+    return Walk(from, false).run(frames, max, stack_pointers);
 }
 
 void forget() {

@@ -169,6 +169,41 @@ git rev-parse HEAD
     return script
 
 
+def redis_script(scratch):
+    """A server that a benchmark and a fixed set of commands run against, and that saves and stops; what it holds is printed."""
+    script = scratch / "server.sh"
+    script.write_text(
+        """set -e
+directory=$(mktemp -d)
+trap 'rm -rf "$directory"' EXIT
+redis-server --port 0 --unixsocket "$directory/socket" --dir "$directory" --save '' --activerehashing no >"$directory/log" 2>&1 &
+server=$!
+for i in $(seq 100); do [ -S "$directory/socket" ] && break; sleep 0.1; done
+client() { redis-cli -s "$directory/socket" "$@"; }
+redis-benchmark -s "$directory/socket" -n 3000 -c 20 -P 8 -r 1000 -q -t set,get,incr,lpush,rpop,sadd,hset,zadd,lrange_100,mset >"$directory/benchmark"
+grep -c 'requests per second' "$directory/benchmark"
+client flushall
+i=0
+while [ $i -lt 400 ]; do
+    echo "SET key:$i value:$((i * 7919 % 5003))"
+    echo "RPUSH list:$((i % 20)) $(seq -s, $((i % 60)) $((i % 60 + i % 90)))"
+    echo "HSET hash:$((i % 30)) field:$i $((i * 31))"
+    [ $((i % 3)) -ne 0 ] || echo "DEL key:$((i / 2))"
+    [ $((i % 5)) -ne 0 ] || echo "APPEND key:$i $(seq -s- 1 $((i % 300)))"
+    i=$((i + 1))
+done | client
+client dbsize
+client sort list:3 alpha limit 0 5
+client hlen hash:7
+client save
+client debug digest
+client shutdown nosave
+wait $server
+"""
+    )
+    return script
+
+
 def commands(scratch):
     """The programs: name, what must be installed, command, standard input, environment."""
     for name, text in (("tree.c", C_PROGRAM), ("nodes.cpp", CXX_PROGRAM), ("queries.sql", SQL)):
@@ -182,6 +217,7 @@ def commands(scratch):
         "g++": ("g++", ["g++", "-std=c++20", "-O1", "-S", "-o", "-", scratch / "nodes.cpp"], None, {}),
         "clang-19": ("clang-19", ["clang-19", "-O2", "-S", "-o", "-", scratch / "tree.c"], None, {}),
         "git": ("git", ["sh", git_script(scratch)], None, {}),
+        "redis": ("redis-benchmark", ["sh", redis_script(scratch)], None, {}),
         "perl": ("perl", ["perl", "-e", PERL], None, {"PERL_HASH_SEED": "0"}),
         "sqlite3": ("sqlite3", ["sqlite3", ":memory:"], scratch / "queries.sql", {}),
         "lua5.4": ("lua5.4", ["lua5.4", "-e", LUA], None, {}),
