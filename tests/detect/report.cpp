@@ -10,7 +10,7 @@ namespace mpmm::detect {
 namespace {
 
 const std::regex first_line(R"(^==(\d+)==ERROR: mpmm: ([a-z-]+) on address 0x([0-9a-f]+) \(pc 0x[0-9a-f]+ thread T(\d+)\)$)");
-const std::regex frame_line(R"(^    #(\d+) 0x[0-9a-f]+ (?:in (.+) )?(\S+:\d+(?::\d+)?|\(.+\+0x[0-9a-f]+\))$)");
+const std::regex frame_line(R"(^    #(\d+) 0x[0-9a-f]+ (?:in (.+) )?(\S+:\d+(?::\d+)?|\S*/\S+|\(.+\+0x[0-9a-f]+\))$)");
 const std::regex location_line(
     R"(^0x([0-9a-f]+) is located (\d+) bytes? (after|before|inside of) (\d+)-byte region \[0x([0-9a-f]+),0x([0-9a-f]+)\)$)");
 const std::regex thread_line(R"(^(freed|allocated|previously allocated) by thread T(\d+)(?: \((.*)\))? here:$)");
