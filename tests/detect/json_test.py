@@ -59,7 +59,7 @@ def main() -> int:
             stacks = [leak["stack"] for leak in report["leaks"]] if "leaks" in report else [report["stack"]]
             stacks += [block[event]["stack"] for event in ("freed", "allocated") if event in block]
             functions = [frame["function"] for stack in stacks for frame in stack if "function" in frame]
-            shown = re.findall(r"^    #\d+ 0x[0-9a-f]+ in (.*?)(?: [^ ]+:\d+(?::\d+)?| \([^()]*\+0x[0-9a-f]+\))?$", text, re.MULTILINE)
+            shown = re.findall(r"^    #\d+ 0x[0-9a-f]+ in (.*?)(?: [^ ]*/[^ ]+| \([^()]*\+0x[0-9a-f]+\))?$", text, re.MULTILINE)
             if functions != shown or not functions:
                 problems.append(f"{case}: functions {functions} in JSON, {shown} in text")
             if report["description"].rstrip() not in text and "0x" not in report["description"]:
