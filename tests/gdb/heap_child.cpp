@@ -112,9 +112,10 @@ int main(int count, char** arguments) {
     pthread_t first, second;
     pthread_barrier_init(&barrier, nullptr, 2);
     if (pthread_create(&first, nullptr, &allocating_thread, nullptr) != 0) return 1;
+    // One after the other, so that each has a cache of its own.
+    pthread_barrier_wait(&barrier);
     if (pthread_create(&second, nullptr, &ending_thread, nullptr) != 0) return 1;
     pthread_join(second, nullptr);
-    pthread_barrier_wait(&barrier);
     for (int i = 0; i < 4; ++i) std::free(from_thread[i]);
     for (int i = 0; i < 3; ++i) std::free(combined[i]);
     make_leak();
