@@ -154,7 +154,7 @@ class CheckedFront {
     // ---- errors: front/errors.inl ----
 
     static void describe_block(report::Error& error, const Place& place, bool freed);
-    static void capture(report::Error& error, const Site& site);
+    static report::BlockFacts facts_of(const Place& place, bool freed);
     [[gnu::cold]] static void mismatched(const Site& site, const Place& place, report::Kind kind, const char* freed_by, std::size_t size);
     [[gnu::cold]] static void bad_free(const Site& site, const void* user, const Place* place);
     /// Reports changed redzones and mends them.

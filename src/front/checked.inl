@@ -218,10 +218,7 @@ void CheckedFront<H>::let_go(const Occasion& occasion, const Place& place) {
     }
     const Guard guard(large_lock_);
     FreedLarge& last = freed_large_[next_freed_large_++ % freed_large_count];
-    last.user = place.user;
-    report::Error facts;
-    describe_block(facts, place, true);
-    last.facts = facts.block;
+    last = {place.user, facts_of(place, true)};
     record.put(BlockState::freed);
     H::free(place.low);
 }

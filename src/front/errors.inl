@@ -7,25 +7,24 @@
 namespace mpmm {
 
 template <class H>
-void CheckedFront<H>::capture(report::Error& error, const Site& site) {
-    error.thread = verify_threads::number();
-    error.stack.count = unwind::capture(site, false, error.stack.frames, stack_depot::max_frames);
+report::BlockFacts CheckedFront<H>::facts_of(const Place& place, bool freed) {
+    const AllocRecord& record = *place.record;
+    return {place.user,
+            record.size,
+            record.family,
+            freed,
+            place.guarded,
+            record.alloc_thread,
+            record.free_thread,
+            record.alloc_stack,
+            freed ? record.free_stack : 0,
+            record.sequence};
 }
 
 template <class H>
 void CheckedFront<H>::describe_block(report::Error& error, const Place& place, bool freed) {
-    const AllocRecord& record = *place.record;
     error.has_block = true;
-    error.block = {place.user,
-                   record.size,
-                   record.family,
-                   freed,
-                   place.guarded,
-                   record.alloc_thread,
-                   record.free_thread,
-                   record.alloc_stack,
-                   freed ? record.free_stack : 0,
-                   record.sequence};
+    error.block = facts_of(place, freed);
     if (place.guarded) return;
     Tenant* const tenant = H::shared.locate(place.low);
     if (!tenant->owner().is_block_allocator()) return;
@@ -53,7 +52,7 @@ void CheckedFront<H>::mismatched(const Site& site, const Place& place, report::K
     if (kind == report::Kind::size_mismatch)
         error.what.text("freed with a size of ").decimal(size).text(" bytes, allocated with ").decimal(place.record->size).text(" bytes");
     else error.what.text("freed by ").text(freed_by).text(", allocated by ").text(report::allocated_by(place.record->family));
-    capture(error, site);
+    report::set_place(error, site);
     describe_block(error, place, false);
     report::error(error);
 }
@@ -80,7 +79,7 @@ void CheckedFront<H>::bad_free(const Site& site, const void* user, const Place* 
     error.address = user;
     const BlockState state = place == nullptr ? BlockState::unused : place->record->seen();
     const bool freed = state == BlockState::quarantined || state == BlockState::freed || state == BlockState::busy;
-    capture(error, site);
+    report::set_place(error, site);
     if (place != nullptr && state != BlockState::unused) {
         describe_block(error, *place, freed);
         // Freed or about to be by another thread, at this moment.
@@ -127,7 +126,7 @@ void CheckedFront<H>::damaged(const Occasion& occasion, const Place& place, bool
     if (dump.bad_begin < place.user) error.what.text("-").decimal(static_cast<std::uint64_t>(place.user - dump.bad_begin));
     else error.what.decimal(static_cast<std::uint64_t>(dump.bad_begin - place.user));
     error.what.text(" on");
-    capture(error, occasion.site);
+    report::set_place(error, occasion.site);
     describe_block(error, place, freed);
     report::error(error);
 }
@@ -188,7 +187,7 @@ bool CheckedFront<H>::fault(const void* address, fault::Access access, const voi
     const BlockState state = place.record->seen();
     // The stack may be a signal stack of a few KiB.
     const report::Reporting reporting;
-    static report::Error error;
+    static constinit report::Error error;
     if (reporting.nested()) return false;
     error = report::Error{};
     error.address = address;
@@ -208,8 +207,7 @@ bool CheckedFront<H>::fault(const void* address, fault::Access access, const voi
                                                        : "READ at ")
         .address(address)
         .text(place.guarded ? ", guarded block" : ", freed block");
-    error.thread = verify_threads::number();
-    error.stack.count = unwind::capture(unwind::interrupted(context), true, error.stack.frames, stack_depot::max_frames);
+    report::set_place(error, unwind::interrupted(context), true);
     describe_block(error, place, state != BlockState::live);
     report::error(error, reporting);
     // What is called can only fail again.

@@ -5,6 +5,7 @@
 
 #include "platform/modules.hpp"
 #include "platform/roots.hpp"
+#include "platform/signal_safe.hpp"
 #include "verify/leak_groups.hpp"
 #include "verify/reachability.hpp"
 
@@ -210,6 +211,7 @@ std::uintptr_t CheckedFront<H>::stack_at_exit(const Site& site) {
 template <class H>
 std::size_t CheckedFront<H>::check_leaks(std::uintptr_t dead_stack) {
     const Inside inside;
+    const NoCancellation whole;
     using Large = typename LeakFinder::Large;
     constexpr std::size_t most_large = 1 << 20;
     auto* const storage = static_cast<Large*>(os::reserve(most_large * sizeof(Large), true));
@@ -229,7 +231,7 @@ std::size_t CheckedFront<H>::check_leaks(std::uintptr_t dead_stack) {
     if (!check.complete) report::note("leak check: the process's memory cannot be looked at here, nothing was checked", 0);
     if (check.complete && check.result == stop_world::Result::not_stopped)
         report::note("leak check: other threads could not be stopped (a debugger, or a sandbox); leaks may be reported wrongly", 0);
-    if (check.complete) leaked = check.groups.report(verify_threads::number());
+    if (check.complete) leaked = check.groups.report();
     os::unmap(storage, most_large * sizeof(Large));
     os::unmap(group_storage, leak_groups::Table::bytes);
     return leaked;

@@ -60,7 +60,6 @@ void Heap<C>::thread_exit(void*) {
 /// thread at a time.
 template <class C>
 void Heap<C>::maintain(Cache* cache) {
-    C::Verify::template slow_path<Heap>();
     const std::uint64_t now = os::now_ms(), delay = options::get(options::purge_delay_ms), half = delay / 2;
     if (cache != nullptr) cache->rearm(now);
     if (options::get(options::purge) == 0) return;

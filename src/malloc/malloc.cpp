@@ -20,6 +20,16 @@ namespace {
     return Front::aligned(Family::malloc, alignment, size, false);
 }
 
+[[gnu::always_inline]] inline void* reallocate(void* block, std::size_t size) {
+    if (block == nullptr) return Front::malloc(Family::malloc, size);
+    if (size == 0) {
+        // As the GNU C library does: the block is freed and there is no new one.
+        Front::free(Family::malloc, block);
+        return nullptr;
+    }
+    return Front::realloc(block, size);
+}
+
 mpmm_stats heap_stats() {
     mpmm_stats stats{};
     Front::stats(stats);
@@ -54,25 +64,12 @@ MPMM_EXPORT void* calloc(size_t count, size_t size) noexcept {
     return Front::zalloc(Family::malloc, total);
 }
 
-MPMM_EXPORT void* realloc(void* block, size_t size) noexcept {
-    if (block == nullptr) return Front::malloc(Family::malloc, size);
-    if (size == 0) {
-        // As the GNU C library does: the block is freed and there is no new one.
-        Front::free(Family::malloc, block);
-        return nullptr;
-    }
-    return Front::realloc(block, size);
-}
+MPMM_EXPORT void* realloc(void* block, size_t size) noexcept { return reallocate(block, size); }
 
 MPMM_EXPORT void* reallocarray(void* block, size_t count, size_t size) noexcept {
     size_t total = 0;
     if (__builtin_mul_overflow(count, size, &total)) return or_enomem(nullptr);
-    if (block == nullptr) return Front::malloc(Family::malloc, total);
-    if (total == 0) {
-        Front::free(Family::malloc, block);
-        return nullptr;
-    }
-    return Front::realloc(block, total);
+    return reallocate(block, total);
 }
 
 /// An alignment that is no power of two is rounded up to one, as the GNU C library does.

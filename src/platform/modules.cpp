@@ -87,7 +87,8 @@ bool Mappings::open() {
     begin_ = end_ = 0;
     header_ = 0;
     ended_ = false;
-    descriptor_ = open_file("/proc/self/maps");
+    // thread-self, because the directory of a process whose main thread ended shows nothing.
+    descriptor_ = open_file("/proc/thread-self/maps");
     return descriptor_ >= 0;
 }
 

@@ -65,7 +65,7 @@ bool unmap(void* address, std::size_t size) {
 bool purge(void* address, std::size_t size) {
     const KeepErrno keep;
     // The kernel rounds the end up: on a system with larger pages than the allocator's that would take what lies behind.
-    static const std::uintptr_t mask = page_size() - 1;
+    const std::uintptr_t mask = page_size() - 1;
     const auto start = reinterpret_cast<std::uintptr_t>(address), from = (start + mask) & ~mask, to = (start + size) & ~mask;
     return from == start && to == start + size && ::madvise(address, size, MADV_DONTNEED) == 0;
 }

@@ -2,6 +2,7 @@
 // What a report tells, gathered by whoever found the error. Everything is optional but the kind and the address.
 #pragma once
 
+#include "platform/unwind.hpp"
 #include "verify/alloc_record.hpp"
 #include "verify/report.hpp"
 #include "verify/stack_depot.hpp"
@@ -9,7 +10,7 @@
 namespace mpmm::report {
 
 struct Stack {
-    std::uintptr_t frames[stack_depot::max_frames];
+    std::uintptr_t frames[stack_depot::max_frames]{};
     std::size_t count = 0;
 };
 
@@ -64,6 +65,9 @@ struct Error {
     const Leak* leaks = nullptr;
     std::size_t leak_count = 0, leaked_bytes = 0, leaked_blocks = 0;
 };
+
+/// Fills in the calling thread and its stack from `site` on; `exact_pc` as unwind::capture() has it.
+void set_place(Error& error, const unwind::Registers& site, bool exact_pc = false);
 
 /// One report at a time. Whoever holds this may be interrupted by a signal whose handler reports as well: that one is nested.
 class Reporting {

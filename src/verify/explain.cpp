@@ -80,7 +80,7 @@ void relation(Writer& out, const Error& error) {
     const std::byte* const end = block.begin + block.size;
     out.address(address).text(" is located ");
     if (address < block.begin) out.decimal(static_cast<std::uint64_t>(block.begin - address)).text(" bytes before ");
-    else if (address >= end && !(address == block.begin)) out.decimal(static_cast<std::uint64_t>(address - end)).text(" bytes after ");
+    else if (address >= end && address != block.begin) out.decimal(static_cast<std::uint64_t>(address - end)).text(" bytes after ");
     else out.decimal(static_cast<std::uint64_t>(address - block.begin)).text(" bytes inside of ");
     out.decimal(block.size).text("-byte region [").address(block.begin).text(",").address(end).text(")");
     out.text("\n");

@@ -10,7 +10,6 @@
 #include "platform/thread.hpp"
 #include "verify/alloc_record.hpp"
 #include "verify/invariants.hpp"
-#include "verify/options.hpp"
 #include "verify/quarantine.hpp"
 #include "verify/report.hpp"
 #include "verify/threads.hpp"
@@ -219,13 +218,6 @@ struct FullVerify {
         quarantine::publish();
         verify_threads::ends();
     }
-    /// Runs the whole-heap check every check_interval slow paths.
-    template <class Heap>
-    static void slow_path() {
-        const std::uint64_t interval = options::get(options::check_interval);
-        if (interval != 0 && slow_paths_.fetch_add(1, relaxed) % interval == interval - 1) Heap::verify();
-    }
-
     /// Everything that must hold between the maps of one block allocator when its owner looks.
     template <class B>
     static void check_maps(B& block) {
@@ -242,8 +234,6 @@ struct FullVerify {
     static void expect(const char* invariant, B& block, std::uint64_t found, std::uint64_t expected) {
         if (found != expected) report::corruption(invariant, &block, found, expected);
     }
-
-    static inline constinit Atomic<std::uint64_t> slow_paths_{0};
 };
 
 }  // namespace mpmm

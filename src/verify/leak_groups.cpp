@@ -2,7 +2,6 @@
 #include "verify/leak_groups.hpp"
 
 #include "platform/os.hpp"
-#include "platform/unwind.hpp"
 #include "verify/options.hpp"
 #include "verify/symbolize.hpp"
 
@@ -107,7 +106,7 @@ void Table::suppress() {
                                       groups_);
 }
 
-std::size_t Table::report(std::uint16_t thread) {
+std::size_t Table::report() {
     count_ = static_cast<std::size_t>(
         std::remove_if(groups_, groups_ + capacity, [](const report::Leak& leak) { return leak.blocks == 0; }) - groups_);
     suppress();
@@ -123,8 +122,7 @@ std::size_t Table::report(std::uint16_t thread) {
     report::Error error;
     error.kind = report::Kind::leak;
     error.address = groups_[0].example;
-    error.thread = thread;
-    error.stack.count = unwind::capture(unwind::caller(), false, error.stack.frames, stack_depot::max_frames);
+    set_place(error, unwind::caller());
     error.what.decimal(sum).text(" byte(s) in ").decimal(blocks).text(" block(s) that nothing points to");
     error.leaks = groups_;
     error.leak_count = std::min(count_, most_listed);

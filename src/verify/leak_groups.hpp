@@ -15,7 +15,7 @@ class Table {
     /// A leaked block. When there are too many groups, the last one takes the rest.
     void add(std::uint32_t stack, bool direct, std::size_t size, const void* block);
     /// Reports what the suppressions leave, the biggest first, direct before indirect. Returns the number of blocks.
-    std::size_t report(std::uint16_t thread);
+    std::size_t report();
 
   private:
     void suppress();

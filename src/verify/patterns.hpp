@@ -15,8 +15,8 @@ inline constexpr unsigned char rear = 0xFB;   ///< the redzone behind it
 
 /// Of a new block so many bytes are filled: filling all of a big one would fetch pages that the program never touches.
 inline constexpr std::size_t fresh_bytes = 4096;
-/// A redzone is at most this long; a block's slack beyond it is neither filled nor checked.
-inline constexpr std::size_t redzone_window = 256;
+/// A redzone is at most this long, which is the most that redzone_bytes may ask for; a block's slack beyond it is neither filled nor checked.
+inline constexpr std::size_t redzone_window = 2048;
 /// Freed blocks from this size on are made inaccessible instead of filled, where that can be.
 inline constexpr std::size_t closed_bytes = 64 * 1024;
 

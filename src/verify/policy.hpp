@@ -62,8 +62,6 @@ struct NoVerify {
     static void cache_after_fork(CacheRecord&, bool) {}
     template <class Visit>
     static void for_each_lock(CacheRecord&, Visit) {}
-    template <class Heap>
-    static void slow_path() {}
 };
 
 #ifdef MPMM_VERIFY_BUILD

@@ -4,11 +4,9 @@
 #include "platform/lock.hpp"
 #include "platform/os.hpp"
 #include "platform/signal_safe.hpp"
-#include "platform/unwind.hpp"
 #include "verify/error.hpp"
 #include "verify/options.hpp"
 #include "verify/policy.hpp"
-#include "verify/threads.hpp"
 
 #include <cstring>
 
@@ -142,8 +140,7 @@ void user_error(Kind kind, const void* address) {
         Error told;
         told.kind = kind;
         told.address = address;
-        told.thread = verify_threads::number();
-        told.stack.count = unwind::capture(unwind::caller(), false, told.stack.frames, stack_depot::max_frames);
+        set_place(told, unwind::caller());
         report::error(told);
     } else {
         // The error may come before the first allocation, and what to do about it is the environment's choice.
@@ -164,8 +161,7 @@ void corruption(const char* invariant, const void* where, std::uint64_t found, s
         told.invariant = invariant;
         told.found = found;
         told.expected = expected;
-        told.thread = verify_threads::number();
-        told.stack.count = unwind::capture(unwind::caller(), false, told.stack.frames, stack_depot::max_frames);
+        set_place(told, unwind::caller());
         report::error(told);
     } else {
         options::load_environment();

@@ -43,7 +43,6 @@ const char* name(Kind kind);
 /// Appends text to a fixed buffer, and cuts what does not fit.
 class Line {
   public:
-    Line() { buffer_[0] = 0; }
     Line& text(const char* string);
     Line& text(const char* string, std::size_t length);
     Line& decimal(std::uint64_t value);
@@ -54,7 +53,7 @@ class Line {
     const char* c_str() const { return buffer_; }
 
   private:
-    char buffer_[512];
+    char buffer_[512]{};
     std::size_t size_ = 0;
 };
 

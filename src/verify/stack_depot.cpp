@@ -89,8 +89,6 @@ std::size_t get(std::uint32_t stack, const std::uintptr_t*& frames) {
     return entry.count;
 }
 
-std::size_t bytes() { return used_units * 8; }
-
 void lock() { memory_lock.lock(); }
 void unlock() { memory_lock.unlock(); }
 void reset_after_fork() { memory_lock.reset_after_fork(); }

@@ -18,8 +18,6 @@ inline constexpr std::size_t max_frames = 64;
 std::uint32_t put(const std::uintptr_t* frames, std::size_t count);
 /// The return addresses of `stack`, innermost first, and their count. Stays valid.
 std::size_t get(std::uint32_t stack, const std::uintptr_t*& frames);
-/// Bytes of all stacks.
-std::size_t bytes();
 
 /// For fork: the lock that adding an entry takes.
 void lock();

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The long text that a report is made in, and the words of its facts.
 #include "verify/error.hpp"
+#include "verify/threads.hpp"
 
 #include <cstring>
 
 namespace mpmm::report {
+
+void set_place(Error& error, const unwind::Registers& site, bool exact_pc) {
+    error.thread = verify_threads::number();
+    error.stack.count = unwind::capture(site, exact_pc, error.stack.frames, stack_depot::max_frames);
+}
 
 Writer& Writer::text(const char* string) { return text(string, std::strlen(string)); }
 
