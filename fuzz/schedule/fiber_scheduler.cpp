@@ -13,9 +13,6 @@
 #if defined(MPMM_FUZZ_ASAN)
 #include <sanitizer/common_interface_defs.h>
 #endif
-#if defined(MPMM_FUZZ_TSAN)
-#include <sanitizer/tsan_interface.h>
-#endif
 
 /// libFuzzer takes a counter that was never so high for a new feature: orders of accesses that were not seen before make an input worth
 /// keeping.
@@ -35,23 +32,18 @@ class FiberScheduler::Fibers {
             sides_[thread].bottom = stack;
             sides_[thread].size = stack_size;
             const boost::context::stack_context context{.size = stack_size, .sp = static_cast<char*>(stack) + stack_size};
-            sides_[thread].fiber = boost::context::fiber(std::allocator_arg, boost::context::preallocated(context.sp, context.size, context),
-                                                         Keeper{}, [this, &scheduler, thread](boost::context::fiber&& from) {
-                                                             arrive(std::move(from), nullptr);
-                                                             for (;;) scheduler.body_of(thread);
-                                                             return boost::context::fiber{};
-                                                         });
-#if defined(MPMM_FUZZ_TSAN)
-            sides_[thread].tsan = __tsan_create_fiber(0);
-#endif
+            sides_[thread].fiber =
+                boost::context::fiber(std::allocator_arg, boost::context::preallocated(context.sp, context.size, context), Keeper{},
+                                      [this, &scheduler, thread](boost::context::fiber&& from) {
+                                          arrive(std::move(from), nullptr);
+                                          for (;;) scheduler.body_of(thread);
+                                          return boost::context::fiber{};
+                                      });
         }
-#if defined(MPMM_FUZZ_TSAN)
-        sides_[main_thread].tsan = __tsan_get_current_fiber();
-#endif
     }
 
-    /// Goes on in `to`; returns when somebody goes on here. `ordered`: what happened here happens before what follows there.
-    void go_on(unsigned to, bool ordered) {
+    /// Goes on in `to`; returns when somebody goes on here.
+    void go_on(unsigned to) {
         const unsigned from = current_;
         const int saved_errno = errno;
         void* fake_stack = nullptr;
@@ -61,23 +53,8 @@ class FiberScheduler::Fibers {
 #if defined(MPMM_FUZZ_ASAN)
         __sanitizer_start_switch_fiber(&fake_stack, sides_[to].bottom, sides_[to].size);
 #endif
-#if defined(MPMM_FUZZ_TSAN)
-        __tsan_switch_to_fiber(sides_[to].tsan, ordered ? 0 : __tsan_switch_to_fiber_no_sync);
-#endif
-        (void)ordered;
         arrive(std::move(sides_[to].fiber).resume(), fake_stack);
         errno = saved_errno;
-    }
-    /// The start of a run happens before its threads, and they before its end. (Switches in between order nothing.)
-    void order_before() {
-#if defined(MPMM_FUZZ_TSAN)
-        __tsan_release(this);
-#endif
-    }
-    void order_after() {
-#if defined(MPMM_FUZZ_TSAN)
-        __tsan_acquire(this);
-#endif
     }
 
   private:
@@ -90,7 +67,6 @@ class FiberScheduler::Fibers {
         boost::context::fiber fiber;
         const void* bottom = nullptr;
         std::size_t size = 0;
-        void* tsan = nullptr;
     };
     static constexpr std::size_t stack_size = std::size_t{1} << 20;
 
@@ -154,9 +130,7 @@ std::optional<Failure> FiberScheduler::run(const Plan& plan, std::function<void(
         ++next_switch_;
     }
     recorded_.push_back({0, static_cast<std::uint8_t>(first), false});
-    fibers_->order_before();
-    fibers_->go_on(first, true);
-    fibers_->order_after();
+    fibers_->go_on(first);
     schedule::scheduler = nullptr;
     running_ = false;
     thread_index = before;
@@ -164,14 +138,12 @@ std::optional<Failure> FiberScheduler::run(const Plan& plan, std::function<void(
 }
 
 void FiberScheduler::body_of(unsigned thread) {
-    fibers_->order_after();
     try {
         body_(thread);
     } catch (Failure& failure) {
         failure_ = std::move(failure);
     }
-    if (failure_) fibers_->go_on(main_thread, true);
-    fibers_->order_before();
+    if (failure_) fibers_->go_on(main_thread);
     states_[thread] = State::ended;
     leave_thread();
 }
@@ -184,7 +156,7 @@ void FiberScheduler::leave_thread() {
         waits = waits || states_[other] == State::asleep;
     }
     if (!any && !waits) {
-        fibers_->go_on(main_thread, true);
+        fibers_->go_on(main_thread);
         return;
     }
     ++step_;
@@ -195,7 +167,7 @@ void FiberScheduler::leave_thread() {
 
 void FiberScheduler::give_up(std::string why) {
     failure_ = Failure{std::move(why)};
-    fibers_->go_on(main_thread, true);
+    fibers_->go_on(main_thread);
     std::abort();
 }
 
@@ -245,7 +217,7 @@ unsigned FiberScheduler::choose(const Point& point) {
 void FiberScheduler::go_on(unsigned next) {
     if (next == thread_index) return;
     recorded_.push_back({step_, static_cast<std::uint8_t>(next), false});
-    fibers_->go_on(next, false);
+    fibers_->go_on(next);
 }
 
 void FiberScheduler::reach(const Point& point) {
@@ -299,7 +271,7 @@ unsigned FiberScheduler::age_of_load(unsigned choices) {
     unsigned age = 0;
     if (plan_.strategy == Strategy::directed) {
         for (; next_age_ < ages_.size() && ages_[next_age_].at <= choice_; ++next_age_)
-            if (ages_[next_age_].at == choice_) age = ages_[next_age_].value % choices;
+            if (ages_[next_age_].at == choice_) age = std::min<unsigned>(ages_[next_age_].value, choices - 1);
     } else if (random_.below(4) == 0) {
         age = random_.below(choices);
     }
