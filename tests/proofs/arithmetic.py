@@ -3,9 +3,9 @@
 """Proves the arithmetic of indices with z3, for all sizes, offsets and addresses of each geometry, not only those in tables.
 
 Constants and tables come from a program that prints them from the headers. The formulas are written here once more, so each quotes the
-line it stands for, which must be in the source; those of the size classes must also give what the program prints. Products of two unknowns are
-proved over the integers (no machine product overflows there), everything else as bit-vectors of the machine's width. Each kind of claim
-is also made wrongly, and z3 must refute that.
+line it stands for, which must be in the source; those of the size classes must also give what the program prints. Products of two unknowns
+are proved over the integers (no machine product overflows there), everything else as bit-vectors of the machine's width. Some claims
+are also made wrongly, and z3 must refute those.
 
 Usage: arithmetic.py --numbers PROGRAM --source SRC
 """
@@ -17,12 +17,12 @@ import subprocess
 import sys
 
 import z3
-from z3 import And, BitVec, BitVecVal, Extract, If, Implies, Int, Ints, LShR, Not, Or, UDiv, UGE, UGT, ULE, ULT, URem, ZeroExt
+from z3 import And, BitVec, BitVecVal, Extract, If, Implies, Ints, LShR, Not, Or, UDiv, UGE, UGT, ULE, ULT, URem, ZeroExt
 
 
 class Prover:
     def __init__(self, source: pathlib.Path):
-        self.source, self.proved, self.wrong = source, set(), []
+        self.source, self.proved, self.wrong, self.logic = source, set(), [], "QF_BV"
 
     def quote(self, file: str, *texts: str) -> None:
         content = (self.source / file).read_text()
@@ -35,8 +35,8 @@ class Prover:
         return int(found[0])
 
     def ask(self, claim) -> tuple[z3.CheckSatResult, str]:
-        solver = z3.Solver()
-        solver.set("timeout", 60000)
+        solver = z3.SolverFor(self.logic)
+        solver.set("rlimit", 500_000_000)  # of steps, not of time
         solver.add(Not(claim))
         answer = solver.check()
         return answer, str(solver.model()) if answer == z3.sat else solver.reason_unknown()
@@ -59,22 +59,23 @@ class Prover:
 
 def division(p: Prover, chunk: int) -> None:
     """Every offset below the longest chunk, every size from 8 to half of it: the quotient, and `exact` for multiples only."""
-    p.quote("block/reciprocal.hpp", "factor_(~std::uint64_t{0} / divisor + 1)", "static_cast<unsigned __int128>(a) * b", "return {high, low < factor_};",
-            "const std::uint32_t quotient = small / divisor_;", "return {quotient, quotient * divisor_ == small};")
+    p.quote("block/reciprocal.hpp", "factor_(~std::uint64_t{0} / divisor + 1)", "static_cast<unsigned __int128>(a) * b",
+            "return {high, low < factor_};", "const std::uint32_t quotient = small / divisor_;", "return {quotient, quotient * divisor_ == small};")
     word = 2**64
     offset, size, quotient, rest, factor, below = Ints("offset size quotient rest factor below")
     sizes = And(8 <= size, size <= chunk // 2)
-    # ~0 / size is `below`: the greatest number whose product with size is at most 2^64 - 1.
-    made = And(sizes, below * size <= word - 1, word - 1 < (below + 1) * size, factor == below + 1)
-    excess = Int("excess")
-    p.holds("factor", Implies(And(made, excess == factor * size - word), And(0 <= excess, excess < size)))
-    given = And(sizes, factor * size == word + excess, 0 <= excess, excess < size, offset == quotient * size + rest, 0 <= rest, rest < size, 0 <= quotient,
-                offset < chunk)
+    # ~0 / size is `below`: the greatest number whose product with size, `most`, is at most 2^64 - 1.
+    most, excess = Ints("most excess")
+    p.holds("the next product", (below + 1) * size == below * size + size)
+    p.holds("factor", Implies(And(sizes, most <= word - 1, word - 1 < most + size, excess == most + size - word), And(0 <= excess, excess < size)))
+    given = And(sizes, factor * size == word + excess, 0 <= excess, excess < size, offset == quotient * size + rest, 0 <= rest, rest < size,
+                0 <= quotient, offset < chunk)
     # The product is quotient * 2^64 + (a + b).
     a, b = Ints("a b")
     p.holds("product", Implies(given, offset * factor == quotient * word + quotient * excess + rest * factor))
     p.holds("a", Implies(given, And(0 <= quotient * excess, quotient * excess <= offset)))
-    p.holds("b", Implies(And(0 <= rest, rest < size, factor >= 0), And(rest * factor <= (size - 1) * factor, Implies(rest > 0, rest * factor >= factor))))
+    p.holds("b", Implies(And(0 <= rest, rest < size, factor >= 0),
+                         And(rest * factor <= (size - 1) * factor, Implies(rest > 0, rest * factor >= factor))))
     p.holds("factor is great", Implies(given, factor * chunk >= word))
     known = And(sizes, 0 <= excess, excess < size, 0 <= a, a <= offset, offset < chunk, 0 <= rest, rest < size, factor * chunk >= word,
                 b <= word + excess - factor, If(rest == 0, b == 0, b >= factor))
@@ -111,7 +112,8 @@ def size_classes(p: Prover, name: str, g: dict) -> None:
     p.quote("block/size_classes.hpp", "if (size <= 8) return 0;", "if (size <= 128) return static_cast<unsigned>((size + 15) / 16);",
             "const unsigned shift = floor_log2(size - 1) - 3;",
             "return shift * per_doubling + static_cast<unsigned>((size - 1) >> shift) - (4 * per_doubling + 8 - linear_classes);",
-            "if (index == 0) return 8;", "if (index < linear_classes) return index * std::size_t{16};", "const unsigned above = index - linear_classes;",
+            "if (index == 0) return 8;", "if (index < linear_classes) return index * std::size_t{16};",
+            "const unsigned above = index - linear_classes;",
             "return (per_doubling + 1 + above % per_doubling) * (std::size_t{16} << above / per_doubling);")
     size, other, any_index = BitVec("size", 32), BitVec("other", 32), BitVec("any_index", 32)
     index, size_of_any = class_of(g, size), size_of(g, any_index)
@@ -123,7 +125,8 @@ def size_classes(p: Prover, name: str, g: dict) -> None:
         if z3.simplify(z3.substitute(size_of_any, (any_index, BitVecVal(value, 32)))).as_long() != shape["size"]:
             p.wrong.append(f"{name}: the formula for the size of class {value} is not the source's")
     valid = And(UGE(size, 1), ULE(size, g["max_size"]))
-    p.holds(f"{name}: fits, and in no smaller class", Implies(valid, And(ULT(index, g["count"]), UGE(got, size), Or(index == 0, ULT(size_of(g, index - 1), size)))))
+    p.holds(f"{name}: fits, and in no smaller class",
+            Implies(valid, And(ULT(index, g["count"]), UGE(got, size), Or(index == 0, ULT(size_of(g, index - 1), size)))))
     p.holds(f"{name}: monotone", Implies(And(valid, UGE(other, size), ULE(other, g["max_size"])), UGE(class_of(g, other), index)))
 
     def waste(share: int):
@@ -138,15 +141,17 @@ def size_classes(p: Prover, name: str, g: dict) -> None:
         bytes_, shift = shape["size"], shape["slot_shift"]
         alignment = bytes_ & -bytes_
         # The slot's address is a multiple of its length.
-        p.holds(f"{name}: blocks of {bytes_} are naturally aligned", Implies(ULT(position, shape["blocks"]), URem((slot << shift) + position * bytes_, alignment) == 0))
+        p.holds(f"{name}: blocks of {bytes_} are naturally aligned",
+                Implies(ULT(position, shape["blocks"]), URem((slot << shift) + position * bytes_, alignment) == 0))
 
 
 def digital_tree(p: Prover, name: str, g: dict) -> None:
     """An address has one path, and chunks have different ones."""
     file = "chunkmap/digital_tree.hpp"
     p.quote(file, "leaves[static_cast<std::uint8_t>(number >> leaf_bits)]", "entries[static_cast<std::uint8_t>(number)]",
-            "mid_of(number)->leaves[(number >> leaf_bits) % mid_size].load(acquire)->entries[number % leaf_size]", "self->root_[number >> (mid_bits + leaf_bits)]",
-            "number = (number / leaf_size + 1) * leaf_size", "(number + i) << G::chunk_shift", "chunk_count = std::uintptr_t{1} << (AddressBits - G::chunk_shift)",
+            "mid_of(number)->leaves[(number >> leaf_bits) % mid_size].load(acquire)->entries[number % leaf_size]",
+            "self->root_[number >> (mid_bits + leaf_bits)]", "number = (number / leaf_size + 1) * leaf_size", "(number + i) << G::chunk_shift",
+            "chunk_count = std::uintptr_t{1} << (AddressBits - G::chunk_shift)",
             "root_size = chunk_count / leaf_size / mid_size", "leaf_size = 1u << leaf_bits, mid_size = 1u << mid_bits")
     bits = p.constant(file, r"unsigned AddressBits = (\d+)>")
     leaf_bits, mid_bits = p.constant(file, r"unsigned leaf_bits = (\d+)"), p.constant(file, r"leaf_bits = \d+, mid_bits = (\d+);")
@@ -163,10 +168,13 @@ def digital_tree(p: Prover, name: str, g: dict) -> None:
     number, second = LShR(address, shift), LShR(other, shift)
     ours = And(ULT(number, chunks), ULT(second, chunks))
     p.holds(f"{name}: one path a chunk", Implies(ours, same(path(number), path(second)) == (number == second)))
-    p.refuted(f"{name}: one path a chunk with leaves of half the bits", Implies(ours, same(path(number, leaf_bits + 1), path(second, leaf_bits + 1)) == (number == second)))
+    p.refuted(f"{name}: one path a chunk when the middle begins one bit later",
+              Implies(ours, same(path(number, leaf_bits + 1), path(second, leaf_bits + 1)) == (number == second)))
     root, mid, leaf = path(number)
-    p.holds(f"{name}: inside the nodes", Implies(ours, And(ULT(root, root_size), ULT(ZeroExt(56, mid), mid_size), ULT(ZeroExt(56, leaf), leaf_size))))
-    p.holds(f"{name}: find() and set() agree", Implies(ours, And(ZeroExt(56, mid) == URem(LShR(number, leaf_bits), mid_size), ZeroExt(56, leaf) == URem(number, leaf_size))))
+    p.holds(f"{name}: inside the nodes",
+            Implies(ours, And(ULT(root, root_size), ULT(ZeroExt(56, mid), mid_size), ULT(ZeroExt(56, leaf), leaf_size))))
+    p.holds(f"{name}: find() and set() agree",
+            Implies(ours, And(ZeroExt(56, mid) == URem(LShR(number, leaf_bits), mid_size), ZeroExt(56, leaf) == URem(number, leaf_size))))
     # for_each(): the path of what it visits as entry i of the leaf that begins at `start`.
     i, start = BitVec("i", 64), BitVec("start", 64)
     visited = LShR((start + i) << shift, shift)
@@ -179,12 +187,14 @@ def digital_tree(p: Prover, name: str, g: dict) -> None:
     p.holds(f"{name}: reserve() leaves out no leaf",
             Implies(And(ours, ULE(count, chunks - number), ULE(number, second), ULT(second, number + count)),
                     Or(UDiv(number, leaf_size) == UDiv(second, leaf_size), And(UGT(begin, number), ULT(begin, number + count)))))
-    p.holds(f"{name}: reserve() goes from leaf to leaf", Implies(ours, And(UGT((UDiv(number, leaf_size) + 1) * leaf_size, number),
-                                                                           UDiv((UDiv(number, leaf_size) + 1) * leaf_size, leaf_size) == UDiv(number, leaf_size) + 1)))
+    following = (UDiv(number, leaf_size) + 1) * leaf_size
+    p.holds(f"{name}: reserve() goes from leaf to leaf",
+            Implies(ours, And(UGT(following, number), UDiv(following, leaf_size) == UDiv(number, leaf_size) + 1)))
 
 
 def flat_map(p: Prover, name: str, g: dict) -> None:
-    p.quote("chunkmap/flat_map.hpp", "reinterpret_cast<std::uintptr_t>(address)) >> G::chunk_shift;", "chunk_count = std::uint64_t{1} << (AddressBits - G::chunk_shift)")
+    p.quote("chunkmap/flat_map.hpp", "reinterpret_cast<std::uintptr_t>(address)) >> G::chunk_shift;",
+            "chunk_count = std::uint64_t{1} << (AddressBits - G::chunk_shift)")
     bits, shift = p.constant("chunkmap/flat_map.hpp", r"unsigned AddressBits = (\d+)>"), g["chunk_shift"]
     address, other = BitVec("address", 32), BitVec("other", 32)
     p.holds(f"{name}: one entry a chunk", And(ULT(LShR(address, shift), 1 << bits - shift),
@@ -193,8 +203,9 @@ def flat_map(p: Prover, name: str, g: dict) -> None:
 
 def tenants(p: Prover, name: str, g: dict) -> None:
     """From an address and its chunk's entry to the tenant of its slot."""
-    p.quote("block/tenant_map.hpp", "(reinterpret_cast<std::uintptr_t>(chunk) >> slot_shift) * tenant_size", "(reinterpret_cast<std::uintptr_t>(first) - before) | slot_shift",
-            "reinterpret_cast<std::uintptr_t>(address) >> (bits & shift_mask)", "(bits + slot * TenantSize) & ~tag_mask", "shift_mask = 63, tag_mask = tenant_alignment - 1",
+    p.quote("block/tenant_map.hpp", "(reinterpret_cast<std::uintptr_t>(chunk) >> slot_shift) * tenant_size",
+            "(reinterpret_cast<std::uintptr_t>(first) - before) | slot_shift", "reinterpret_cast<std::uintptr_t>(address) >> (bits & shift_mask)",
+            "(bits + slot * TenantSize) & ~tag_mask", "shift_mask = 63, tag_mask = tenant_alignment - 1",
             "return ForeignTenant::storage[0].bytes + no_slots;")
     width, tenant_size, tag = 8 * g["pointer"], g["tenant_size"], g["tenant_alignment"] - 1
     first, address = BitVec("first", width), BitVec("address", width)
@@ -208,13 +219,18 @@ def tenants(p: Prover, name: str, g: dict) -> None:
         return ZeroExt(width - offset.size(), LShR(offset, shift))
 
     aligned = (first & tag) == 0
+    # The slot numbers of a chunk follow on that of its first slot; times the tenants' size they are multiples of the alignment, like `first`.
+    a, b, start, steps = (BitVec(n, width) for n in ["a", "b", "start", "steps"])
+    p.holds(f"{name}: multiples of a tenant's size", And((a * tenant_size & tag) == 0, (a + b) * tenant_size == a * tenant_size + b * tenant_size))
+    aligned_all = And(aligned, (start & tag) == 0, (steps & tag) == 0)
     shifts = sorted({shape["slot_shift"] for shape in g["classes"]})
     for shift in shifts:
-        entry = (first - LShR(chunk, shift) * tenant_size) | shift
-        p.holds(f"{name}: slots of 2^{shift} in an entry", Implies(aligned, entry & 63 == shift))
-        p.holds(f"{name}: tenants of slots of 2^{shift}", Implies(aligned, tenant(entry, inside, shift) == first + position(shift) * tenant_size))
-        if shift == shifts[0]:
-            p.refuted(f"{name}: tenants of a neighbour's slots", Implies(aligned, tenant(entry, inside, shift) == first + position(shift - 1) * tenant_size))
+        p.holds(f"{name}: numbers of slots of 2^{shift}", LShR(inside, shift) == LShR(chunk, shift) + position(shift))
+        entry = (first - start) | shift
+        p.holds(f"{name}: entries for slots of 2^{shift}",
+                Implies(aligned_all, And(entry & 63 == shift, (entry + (start + steps)) & ~tag == first + steps)))
+    p.refuted(f"{name}: numbers of longer slots", LShR(inside, shifts[0]) == LShR(chunk, shifts[0]) + position(shifts[0] + 1))
+    p.refuted(f"{name}: tenants that are not aligned", And(entry & 63 == shift, (entry + (start + steps)) & ~tag == first + steps))
     if width == 64:  # a shift of 63 means nothing to a 32-bit machine's addresses
         none = g["no_slots"]
         whole = first | none
@@ -225,18 +241,20 @@ def tenants(p: Prover, name: str, g: dict) -> None:
 
 
 def intrusive_headers(p: Prover, name: str, g: dict) -> None:
-    p.quote("block/tenant_map.hpp", "(std::uintptr_t{1} << (slot_shift - 1)) - tenant_alignment;", "slot + ((slot >> slot_shift) * (5 * tenant_alignment) & colours)")
+    p.quote("block/tenant_map.hpp", "(std::uintptr_t{1} << (slot_shift - 1)) - tenant_alignment;",
+            "slot + ((slot >> slot_shift) * (5 * tenant_alignment) & colours)")
     number, width = BitVec("number", 8 * g["pointer"]), 8 * g["pointer"]
     for shift in sorted({shape["slot_shift"] for shape in g["classes"] if shape["size"] <= 128}):
         slot = number << shift
         place = slot + (LShR(slot, shift) * (5 * g["tenant_alignment"]) & (1 << shift - 1) - g["tenant_alignment"])
         p.holds(f"{name}: a header in its slot of 2^{shift}",
-                And(ULE(place - slot, (1 << shift) - g["tenant_size"]), (place & g["tenant_alignment"] - 1) == 0, ULE(g["tenant_size"], BitVecVal(1 << shift, width))))
+                And(ULE(place - slot, BitVecVal((1 << shift) - g["tenant_size"], width)), (place & g["tenant_alignment"] - 1) == 0))
 
 
 def combining(p: Prover, name: str, g: dict) -> None:
-    p.quote("tcache/combining_buffer.hpp", "reinterpret_cast<std::uintptr_t>(&block) + index / 64", "key & ~key_words", "static_cast<unsigned>(key & key_words)",
-            "table_[class_index][(key ^ key / sizeof(Block)) % ways]", "key_words = C::Geometry::map_words - 1")
+    p.quote("tcache/combining_buffer.hpp", "reinterpret_cast<std::uintptr_t>(&block) + index / 64", "key & ~key_words",
+            "static_cast<unsigned>(key & key_words)", "table_[class_index][(key ^ key / sizeof(Block)) % ways]",
+            "key_words = C::Geometry::map_words - 1")
     width, words = 8 * g["pointer"], g["map_words"]
     block, other, word, second = (BitVec(n, width) for n in ["block", "other", "word", "second"])
     given = And(*((x & max(g["line"], g["tenant_alignment"]) - 1) == 0 for x in [block, other]), ULT(word, words), ULT(second, words))
@@ -244,12 +262,14 @@ def combining(p: Prover, name: str, g: dict) -> None:
     def entry(key):
         return URem(key ^ UDiv(key, g["tenant_size"]), g["ways"])
 
-    p.holds(f"{name}: a key tells block allocator and word", Implies(given, And(((block + word) & ~(words - 1)) == block, ((block + word) & words - 1) == word)))
+    p.holds(f"{name}: a key tells block allocator and word",
+            Implies(given, And(((block + word) & ~(words - 1)) == block, ((block + word) & words - 1) == word)))
     p.holds(f"{name}: keys differ", Implies(given, (block + word == other + second) == And(block == other, word == second)))
     near = Implies(And(given, ULT(word - second + g["ways"] - 1, 2 * g["ways"] - 1), word != second), entry(block + word) != entry(block + second))
     p.holds(f"{name}: neighbouring words do not collide", near)
     if words > g["ways"]:
-        p.refuted(f"{name}: no words of a block allocator collide", Implies(And(given, word != second), entry(block + word) != entry(block + second)))
+        p.refuted(f"{name}: no words of a block allocator collide",
+                  Implies(And(given, word != second), entry(block + word) != entry(block + second)))
 
 
 def main() -> int:
@@ -259,7 +279,9 @@ def main() -> int:
     arguments = parser.parse_args()
     geometries = json.loads(subprocess.run([arguments.numbers], check=True, capture_output=True, text=True).stdout)
     p = Prover(arguments.source)
+    p.logic = "QF_NIA"
     division(p, max(g["chunk"] for g in geometries))
+    p.logic = "QF_BV"
     for g in geometries:
         name = f"{g['page']}/{g['line']}/{g['pointer']}"
         size_classes(p, name, g)

@@ -133,19 +133,19 @@ inline write_free_map(value) {
 
 inline drain() {
     do
-    :: atomic { remote_map[AT(a, w)] == 0 -> w++; all_free = ALL_FREE(a);                     //= if (remote_map[w].load(relaxed) == 0) continue;
+    :: atomic { remote_map[AT(a, w)] == 0 -> w++; all_free = ALL_FREE(a);           //= if (remote_map[w].load(relaxed) == 0) continue;
             if :: w == WORDS -> w = 0; break; :: else -> skip; fi }
     :: remote_map[AT(a, w)] != 0 ->
-        atomic { m = remote_map[AT(a, w)]; remote_map[AT(a, w)] = 0;                       //= taken = remote_map[w].exchange(0, acquire)
+        atomic { m = remote_map[AT(a, w)]; remote_map[AT(a, w)] = 0;                //= taken = remote_map[w].exchange(0, acquire)
             read_free_map(); assert((f & m) == 0); }
-        atomic { write_free_map(f | m); drained = true; w++;                               //= free_map[w].store(free | taken, relaxed);
+        atomic { write_free_map(f | m); drained = true; w++;                        //= free_map[w].store(free | taken, relaxed);
             if :: w == WORDS -> w = 0; break; :: else -> skip; fi }
     od;
 }
 
 inline worth_waking() {
     do
-    :: atomic { sum = sum + COUNT(remote_map[AT(a, w)]); w++;                              //= sum += count_ones(remote_map[w].load(seq_cst));
+    :: atomic { sum = sum + COUNT(remote_map[AT(a, w)]); w++;                       //= sum += count_ones(remote_map[w].load(seq_cst));
             if :: w == WORDS || sum >= WAKE -> w = 0; break; :: else -> skip; fi }
     od;
 }
@@ -154,18 +154,18 @@ inline worth_waking() {
 
 inline put_back_slot(from) {
     assert(ALL_FREE(a) && held[AT(a, 0)] == 0 && held[AT(a, WORDS - 1)] == 0);
-    owner[a] = UNUSED;                                                                     //= block.set_owner(Owner(OwnerState::unused));
+    owner[a] = UNUSED;                                                              //= block.set_owner(Owner(OwnerState::unused));
     move(a, from, POOL);
     slots = slots | 1 << a;
     all_free = false;
 }
 
 inline abandon() {
-    drain();                                                                               //= block.drain();
+    drain();                                                                        //= block.drain();
     if
-    :: atomic { all_free && !pool_lock -> put_back_slot(NOWHERE); }                           //= release(block);
-    :: !all_free -> owner[a] = ORPHAN;                                                        //= block.set_owner(Owner(OwnerState::orphan));
-        atomic { !orphans_lock -> move(a, NOWHERE, ORPHANS); orphans = orphans | 1 << a; } //= orphans[block.class_index].push(&block);
+    :: atomic { all_free && !pool_lock -> put_back_slot(NOWHERE); }                 //= release(block);
+    :: !all_free -> owner[a] = ORPHAN;                                              //= block.set_owner(Owner(OwnerState::orphan));
+        atomic { !orphans_lock -> move(a, NOWHERE, ORPHANS); orphans = orphans | 1 << a; }  //= orphans[block.class_index].push(&block);
     fi;
 }
 
@@ -173,13 +173,13 @@ inline abandon() {
 
 inline rescue() {
     if
-    :: atomic { !recover_lock[k] && alive[k] -> skip; }                                    //= if (alive.load(relaxed)) return;
+    :: atomic { !recover_lock[k] && alive[k] -> skip; }                             //= if (alive.load(relaxed)) return;
     :: atomic { !recover_lock[k] && !alive[k] -> recover_lock[k] = true; }
-        atomic { h = recovered[k]; recovered[k] = 0; }                                     //= recovered.exchange(nullptr, seq_cst)
+        atomic { h = recovered[k]; recovered[k] = 0; }                              //= recovered.exchange(nullptr, seq_cst)
         do
         :: atomic { h == 0 -> recover_lock[k] = false; break; }
-        :: atomic { h != 0 -> a = h - 1; move(a, RECOVERED, NOWHERE); h = next_recovered[a]; } //= next = block->next_recovered;
-            abandon();                                                                     //= shared_->abandon(*block);
+        :: atomic { h != 0 -> a = h - 1; move(a, RECOVERED, NOWHERE); h = next_recovered[a]; }  //= next = block->next_recovered;
+            abandon();                                                              //= shared_->abandon(*block);
         od;
     fi;
 }
@@ -187,26 +187,26 @@ inline rescue() {
 // Block allocator `a`, whose owner word was read as full.
 inline wake() {
     if
-    :: sum = returned[a];                                                                  //= unsigned sum = returned.load(relaxed);
+    :: sum = returned[a];                                                           //= unsigned sum = returned.load(relaxed);
     :: sum = 0;
     fi;
-    worth_waking();                                                                        //= if (!block.worth_waking()) return;
+    worth_waking();                                                                 //= if (!block.worth_waking()) return;
     if
     :: atomic { sum < WAKE -> sum = 0; }
     :: atomic { sum >= WAKE && owner[a] != FULL(k) -> sum = 0; }
-    :: atomic { sum >= WAKE && owner[a] == FULL(k) -> owner[a] = QUEUED(k); sum = 0; }     //= if (!block.change_owner(owner, Owner(cache, OwnerState::queued))) return;
-        atomic { h = recovered[k]; next_recovered[a] = h; }                                //= Block* head = cache->recovered.load(relaxed);
+    :: atomic { sum >= WAKE && owner[a] == FULL(k) -> owner[a] = QUEUED(k); sum = 0; }  //= change_owner(owner, Owner(cache, OwnerState::queued))
+        atomic { h = recovered[k]; next_recovered[a] = h; }                         //= Block* head = cache->recovered.load(relaxed);
         do
         :: atomic {
                 if
-                :: recovered[k] == h -> recovered[k] = a + 1;                              //= while (!cache->recovered.compare_exchange_weak(head, &block, seq_cst, relaxed));
+                :: recovered[k] == h -> recovered[k] = a + 1;                       //= compare_exchange_weak(head, &block, seq_cst, relaxed)
                     move(a, NOWHERE, RECOVERED); h = 0; break;
-                :: else -> h = recovered[k]; next_recovered[a] = h;                        //= do block.next_recovered = head;
+                :: else -> h = recovered[k]; next_recovered[a] = h;                 //= do block.next_recovered = head;
                 fi;
             }
         od;
         if
-        :: alive[k] -> skip;                                                               //= if (!cache->alive.load(seq_cst)) cache->rescue();
+        :: alive[k] -> skip;                                                        //= if (!cache->alive.load(seq_cst)) cache->rescue();
         :: !alive[k] -> rescue();
         fi;
     fi;
@@ -214,69 +214,69 @@ inline wake() {
 
 inline publish() {
     atomic { assert((remote_map[AT(a, w)] & m) == 0 && (free_map[AT(a, w)] & m) == 0);
-        remote_map[AT(a, w)] = remote_map[AT(a, w)] | m; m = 0; w = 0; }                   //= remote_map[w].fetch_or(mask, seq_cst)
+        remote_map[AT(a, w)] = remote_map[AT(a, w)] | m; m = 0; w = 0; }            //= remote_map[w].fetch_or(mask, seq_cst)
     if
-    :: atomic { IS_FULL(owner[a]) -> k = CACHE_OF(owner[a]); }                             //= const Owner owner = block.owner(seq_cst);
-        wake();                                                                            //= if (owner.state() == OwnerState::full) wake(block, owner);
+    :: atomic { IS_FULL(owner[a]) -> k = CACHE_OF(owner[a]); }                      //= const Owner owner = block.owner(seq_cst);
+        wake();                                                                     //= if (owner.state() == OwnerState::full) wake(block, owner);
     :: !IS_FULL(owner[a]) -> skip;
     fi;
 }
 
 inline release_if_empty() {
     if
-    :: atomic { current != a + 1 && all_free && !pool_lock ->                                 //= if (block.in_bin || !block.all_free()) return;
+    :: atomic { current != a + 1 && all_free && !pool_lock ->                       //= if (block.in_bin || !block.all_free()) return;
             waiting = waiting & ~(1 << a); put_back_slot(WAITING(c)); }
     :: current == a + 1 || !all_free -> skip;
     fi;
 }
 
 inline activate() {
-    returned[a] = 0;                                                                       //= block->returned.store(0, relaxed);
-    drain();                                                                               //= block->drain();
-    atomic { waiting = waiting | 1 << a; move(a, NOWHERE, WAITING(c)); }                   //= waiting_[block->class_index].push_back(block);
+    returned[a] = 0;                                                                //= block->returned.store(0, relaxed);
+    drain();                                                                        //= block->drain();
+    atomic { waiting = waiting | 1 << a; move(a, NOWHERE, WAITING(c)); }            //= waiting_[block->class_index].push_back(block);
 }
 
 inline collect_recovered() {
     if
-    :: recovered[c] == 0 -> skip;                                                          //= if (recovered.load(relaxed) == nullptr) return nullptr;
+    :: recovered[c] == 0 -> skip;                                                   //= if (recovered.load(relaxed) == nullptr) return nullptr;
     :: recovered[c] != 0 ->
-        atomic { !recover_lock[c] -> h = recovered[c]; recovered[c] = 0; }                 //= return recovered.exchange(nullptr, acquire);
+        atomic { !recover_lock[c] -> h = recovered[c]; recovered[c] = 0; }          //= return recovered.exchange(nullptr, acquire);
         do
         :: h == 0 -> break;
-        :: atomic { h != 0 -> a = h - 1; move(a, RECOVERED, NOWHERE); h = next_recovered[a]; //= next = block->next_recovered;
-                owner[a] = ACTIVE(c); }                                                    //= block->set_owner(Owner(this, block->usable_state()));
+        :: atomic { h != 0 -> a = h - 1; move(a, RECOVERED, NOWHERE); h = next_recovered[a];  //= next = block->next_recovered;
+                owner[a] = ACTIVE(c); }                                             //= block->set_owner(Owner(this, block->usable_state()));
             activate();
         od;
     fi;
 }
 
 inline retire() {
-    returned[a] = 0;                                                                       //= block->returned.store(0, relaxed);
-    atomic { owner[a] = FULL(c); move(a, IN_BIN(c), NOWHERE); current = 0; }               //= block->set_owner(full, seq_cst);
-    worth_waking();                                                                        //= if (!block->worth_waking()) [[likely]]
+    returned[a] = 0;                                                                //= block->returned.store(0, relaxed);
+    atomic { owner[a] = FULL(c); move(a, IN_BIN(c), NOWHERE); current = 0; }        //= block->set_owner(full, seq_cst);
+    worth_waking();                                                                 //= if (!block->worth_waking()) [[likely]]
     if
     :: atomic { sum < WAKE -> sum = 0; }
     :: atomic { sum >= WAKE && owner[a] != FULL(c) -> sum = 0; }
-    :: atomic { sum >= WAKE && owner[a] == FULL(c) -> owner[a] = ACTIVE(c); sum = 0; }     //= if (!block->change_owner(full, Owner(this, block->usable_state()))) return false;
-        drain();                                                                           //= block->drain();
+    :: atomic { sum >= WAKE && owner[a] == FULL(c) -> owner[a] = ACTIVE(c); sum = 0; }  //= change_owner(full, Owner(this, block->usable_state()))
+        drain();                                                                    //= block->drain();
         atomic { current = a + 1; move(a, NOWHERE, IN_BIN(c)); }
     fi;
 }
 
 inline new_block_allocator() {
     if
-    :: atomic { !pool_lock && slots == 0 -> done = true; }                                 //= if (usable_ == nullptr && !add_chunk(memory, large, map, shape)) return nullptr;
+    :: atomic { !pool_lock && slots == 0 -> done = true; }                          //= if (usable_ == nullptr && !add_chunk(
     :: atomic { !pool_lock && slots != 0 -> pool_lock = true;
             if :: (slots & 1) != 0 -> a = 0; :: else -> a = 1; fi;
             slots = slots & ~(1 << a); move(a, POOL, NOWHERE);
-            returned[a] = 0; }                                                             //= returned.store(0, relaxed);
+            returned[a] = 0; }                                                      //= returned.store(0, relaxed);
         do
         :: w == WORDS -> break;
-        :: w != WORDS -> free_map[AT(a, w)] = ONES;                                        //= free_map[w].store(initial_word(w), relaxed);
-            atomic { remote_map[AT(a, w)] = 0; w++; }                                      //= remote_map[w].store(0, relaxed);
+        :: w != WORDS -> free_map[AT(a, w)] = ONES;                                 //= free_map[w].store(initial_word(w), relaxed);
+            atomic { remote_map[AT(a, w)] = 0; w++; }                               //= remote_map[w].store(0, relaxed);
         od;
-        atomic { owner[a] = ORPHAN; w = 0; pool_lock = false; }                            //= block->owner_word.store(Owner(OwnerState::orphan).word(), relaxed);
-        atomic { owner[a] = ACTIVE(c); current = a + 1; move(a, NOWHERE, IN_BIN(c)); }     //= next->set_owner(Owner(this, next->usable_state()));
+        atomic { owner[a] = ORPHAN; w = 0; pool_lock = false; }                     //= owner_word.store(Owner(OwnerState::orphan).word(), relaxed);
+        atomic { owner[a] = ACTIVE(c); current = a + 1; move(a, NOWHERE, IN_BIN(c)); }  //= next->set_owner(Owner(this,
     fi;
 }
 
@@ -290,40 +290,40 @@ inline allocate() {
             :: free_map[AT(a, WORDS - 1)] != 0 -> w = WORDS - 1;
             :: else -> drained = false; goto nothing_free;
             fi;
-            read_free_map();                                                               //= const std::uint64_t bits = from->load(relaxed);
+            read_free_map();                                                        //= const std::uint64_t bits = from->load(relaxed);
             assert((f & remote_map[AT(a, w)]) == 0); }
-        atomic {                                                                           //= from->store(bits & (bits - 1), relaxed);
+        atomic {                                                                    //= from->store(bits & (bits - 1), relaxed);
             assert(owner[a] == ACTIVE(c) && (held[AT(a, w)] & LOWEST(f)) == 0);
             held[AT(a, w)] = held[AT(a, w)] | LOWEST(f);
             write_free_map(f & ~LOWEST(f)); w = 0; all_free = false; done = true; }
         goto next_round;
 nothing_free:
-        drain();                                                                           //= if (block->drain()) continue;
+        drain();                                                                    //= if (block->drain()) continue;
         if
         :: atomic { drained -> drained = false; }
-        :: !drained -> retire();                                                           //= if (retire(block)) {
+        :: !drained -> retire();                                                    //= if (retire(block)) {
         fi;
 next_round:
         skip;
     :: !done && current == 0 ->
         if
-        :: waiting == 0 -> collect_recovered();                                            //= if (waiting_[index].head == nullptr) collect_recovered();
+        :: waiting == 0 -> collect_recovered();                                     //= if (waiting_[index].head == nullptr) collect_recovered();
         :: waiting != 0 -> skip;
         fi;
         if
-        :: atomic { waiting != 0 ->                                                        //= Block* next = waiting_[index].pop_front();
+        :: atomic { waiting != 0 ->                                                 //= Block* next = waiting_[index].pop_front();
                 if :: (waiting & 1) != 0 -> a = 0; :: (waiting & 2) != 0 -> a = 1; fi;
                 waiting = waiting & ~(1 << a); current = a + 1; move(a, WAITING(c), IN_BIN(c)); }
         :: waiting == 0 ->
             if
-            :: orphans == 0 -> new_block_allocator();                                      //= if (head_.load(relaxed) == nullptr) return nullptr;
+            :: orphans == 0 -> new_block_allocator();                               //= if (head_.load(relaxed) == nullptr) return nullptr;
             :: orphans != 0 ->
                 if
-                :: atomic { !orphans_lock && orphans == 0 -> skip; }                       //= if (block == nullptr) return nullptr;
-                :: atomic { !orphans_lock && orphans != 0 ->                               //= head_.store(block->next, relaxed);
+                :: atomic { !orphans_lock && orphans == 0 -> skip; }                //= if (block == nullptr) return nullptr;
+                :: atomic { !orphans_lock && orphans != 0 ->                        //= head_.store(block->next, relaxed);
                         if :: (orphans & 1) != 0 -> a = 0; :: (orphans & 2) != 0 -> a = 1; fi;
                         orphans = orphans & ~(1 << a); move(a, ORPHANS, NOWHERE); }
-                    atomic { owner[a] = ACTIVE(c); current = a + 1; move(a, NOWHERE, IN_BIN(c)); } //= next->set_owner(Owner(this, next->usable_state()));
+                    atomic { owner[a] = ACTIVE(c); current = a + 1; move(a, NOWHERE, IN_BIN(c)); }  //= next->set_owner(Owner(this,
                 fi;
             fi;
         fi;
@@ -332,18 +332,18 @@ next_round:
 
 // Block `m`, whose owner word was read as this cache's.
 inline free_own() {
-    atomic { write_free_map(f | m); w = 0; }                                               //= word.store(bits, relaxed);
+    atomic { write_free_map(f | m); w = 0; }                                        //= word.store(bits, relaxed);
     if
-    :: own == ACTIVE(c) -> release_if_empty();                                             //= if (block != nullptr && !block->in_bin) release_if_empty(*block);
-    :: own == QUEUED(c) -> skip;                                                           //= default: block.put_back(index); return;
+    :: own == ACTIVE(c) -> release_if_empty();                                      //= !block->in_bin) release_if_empty(*block);
+    :: own == QUEUED(c) -> skip;                                                    //= default: block.put_back(index); return;
     :: own == FULL(c) ->
-        atomic { returned[a] = returned[a] + 1; sum = returned[a]; }                       //= returned.store(now, relaxed);
+        atomic { returned[a] = returned[a] + 1; sum = returned[a]; }                //= returned.store(now, relaxed);
         if
-        :: atomic { sum < WAKE -> sum = 0; }                                               //= return now >= wake_threshold();
+        :: atomic { sum < WAKE -> sum = 0; }                                        //= return now >= wake_threshold();
         :: atomic { sum >= WAKE && owner[a] != FULL(c) -> sum = 0; }
-        :: atomic { sum >= WAKE && owner[a] == FULL(c) -> owner[a] = ACTIVE(c); sum = 0; } //= if (block.change_owner(Owner(this, OwnerState::full), Owner(this, block.usable_state()))) {
-            activate();                                                                    //= activate(&block);
-            release_if_empty();                                                            //= release_if_empty(block);
+        :: atomic { sum >= WAKE && owner[a] == FULL(c) -> owner[a] = ACTIVE(c); sum = 0; }  //= change_owner(Owner(this, OwnerState::full),
+            activate();                                                             //= activate(&block);
+            release_if_empty();                                                     //= release_if_empty(block);
         fi;
     fi;
 }
@@ -355,7 +355,7 @@ inline flush() {
     :: atomic { current != 0 -> a = current - 1; }
         drain();
         if
-        :: atomic { all_free && !pool_lock -> current = 0; put_back_slot(IN_BIN(c)); }        //= if (block->all_free() && (now || was_idle)) {
+        :: atomic { all_free && !pool_lock -> current = 0; put_back_slot(IN_BIN(c)); }  //= if (block->all_free() && (now || was_idle)) {
         :: true -> skip;
         fi;
     fi;
@@ -364,7 +364,7 @@ inline flush() {
     :: atomic { k != BLOCK_ALLOCATORS && (waiting & 1 << k) == 0 -> k++; }
     :: atomic { k != BLOCK_ALLOCATORS && (waiting & 1 << k) != 0 -> a = k; k++; }
         drain();
-        release_if_empty();                                                                //= if (block->all_free()) release_if_empty(*block);
+        release_if_empty();                                                         //= if (block->all_free()) release_if_empty(*block);
     od;
 }
 
@@ -372,15 +372,15 @@ inline retire_cache() {
     do
     :: current == 0 && waiting == 0 -> break;
     :: atomic { current != 0 -> a = current - 1; current = 0; move(a, IN_BIN(c), NOWHERE); }
-        abandon();                                                                         //= shared_->abandon(*block);
-    :: atomic { current == 0 && waiting != 0 ->                                            //= while (Block* const block = waiting_[index].pop_front()) shared_->abandon(*block);
+        abandon();                                                                  //= shared_->abandon(*block);
+    :: atomic { current == 0 && waiting != 0 ->                                     //= waiting_[index].pop_front()) shared_->abandon(*block);
             if :: (waiting & 1) != 0 -> a = 0; :: else -> a = 1; fi;
             waiting = waiting & ~(1 << a); move(a, WAITING(c), NOWHERE); }
         abandon();
     od;
-    atomic { alive[c] = false; k = c; }                                                    //= alive.store(false, seq_cst);
-    rescue();                                                                              //= rescue();
-    atomic { idle_caches = idle_caches | 1 << c; c = NO_CACHE; }                           //= cache->next_free = free_;
+    atomic { alive[c] = false; k = c; }                                             //= alive.store(false, seq_cst);
+    rescue();                                                                       //= rescue();
+    atomic { idle_caches = idle_caches | 1 << c; c = NO_CACHE; }                    //= cache->next_free = free_;
 }
 
 // ---- Heap::purge_shared ----
@@ -390,12 +390,12 @@ inline purge_recovered() {
     if
     :: recovered[k] == 0 -> skip;
     :: recovered[k] != 0 ->
-        atomic { !recover_lock[k] -> recover_lock[k] = true; h = recovered[k]; }           //= for (Block* block = recovered.load(acquire); block != nullptr; block = block->next_recovered)
+        atomic { !recover_lock[k] -> recover_lock[k] = true; h = recovered[k]; }    //= Block* block = recovered.load(acquire); block != nullptr;
         do
         :: atomic { h == 0 -> recover_lock[k] = false; break; }
-        :: atomic { h != 0 -> a = h - 1; f = free_map[AT(a, w)]; }                         //= return free_word(w) | (remote ? remote_map[w].load(acquire) : 0);
+        :: atomic { h != 0 -> a = h - 1; f = free_map[AT(a, w)]; }                  //= free_word(w) | (remote ? remote_map[w].load(acquire) : 0)
             f = f | remote_map[AT(a, w)];
-            atomic { assert((held[AT(a, w)] & f) == 0); f = 0; w++;                        //= if (from < to && backend.purge(base + from, to - from)) {
+            atomic { assert((held[AT(a, w)] & f) == 0); f = 0; w++;                 //= backend.purge(base + from, to - from)
                 if :: w == WORDS -> w = 0; h = next_recovered[a]; :: else -> skip; fi }
         od;
     fi;
@@ -403,7 +403,7 @@ inline purge_recovered() {
 
 inline purge_orphans() {
     if
-    :: orphans == 0 -> skip;                                                               //= if (head_.load(relaxed) == nullptr) return;
+    :: orphans == 0 -> skip;                                                        //= if (head_.load(relaxed) == nullptr) return;
     :: orphans != 0 ->
         atomic { !orphans_lock -> orphans_lock = true; h = orphans; }
         do
@@ -411,8 +411,8 @@ inline purge_orphans() {
         :: atomic { h != 0 -> if :: (h & 1) != 0 -> a = 0; :: else -> a = 1; fi; h = h & ~(1 << a); }
             drain();
             if
-            :: atomic { all_free && !pool_lock -> orphans = orphans & ~(1 << a);              //= if (block.all_free()) return false;
-                    put_back_slot(ORPHANS); }                                              //= [&](Block& block) { release(block); });
+            :: atomic { all_free && !pool_lock -> orphans = orphans & ~(1 << a);    //= if (block.all_free()) return false;
+                    put_back_slot(ORPHANS); }                                       //= [&](Block& block) { release(block); });
             :: !all_free -> skip;
             fi;
         od;
@@ -446,7 +446,7 @@ end_nothing_to_do:
                 :: m != LOWEST(m) && m != 3 -> m = m & ~LOWEST(m);
                 fi;
                 held[AT(a, w)] = held[AT(a, w)] & ~m;
-                assert((free_map[AT(a, w)] & m) == 0);                                     //= mask &= ~report_twice(w, free_word(w) & mask);
+                assert((free_map[AT(a, w)] & m) == 0);                              //= mask &= ~report_twice(w, free_word(w) & mask);
                 busy++;
             }
             publish();
@@ -459,8 +459,8 @@ end_nothing_to_do:
                 fi;
                 m = LOWEST(m);
                 held[AT(a, w)] = held[AT(a, w)] & ~m;
-                own = owner[a];                                                            //= const Owner owner = block.owner();
-                read_free_map();                                                           //= std::uint64_t bits = word.load(relaxed);
+                own = owner[a];                                                     //= const Owner owner = block.owner();
+                read_free_map();                                                    //= std::uint64_t bits = word.load(relaxed);
                 assert((f & m) == 0);
                 busy++;
             }
@@ -468,12 +468,12 @@ end_nothing_to_do:
         // malloc()
         :: if
             :: atomic { (may & ALLOCATE) && c != NO_CACHE -> busy++; }
-            :: atomic { (may & ALLOCATE) && c == NO_CACHE && idle_caches != 0 ->           //= free_ = cache->next_free;
+            :: atomic { (may & ALLOCATE) && c == NO_CACHE && idle_caches != 0 ->    //= free_ = cache->next_free;
                     if :: (idle_caches & 1) != 0 -> c = 0; :: (idle_caches & 2) != 0 -> c = 1; fi;
                     idle_caches = idle_caches & ~(1 << c);
                     busy++;
                 }
-                atomic { !recover_lock[c] -> alive[c] = true; }                            //= alive.store(true, seq_cst);
+                atomic { !recover_lock[c] -> alive[c] = true; }                     //= alive.store(true, seq_cst);
             fi;
             allocate();
         :: atomic { (may & END) && c != NO_CACHE -> busy++; }

@@ -64,7 +64,7 @@ def check_quotations(model: str, source: pathlib.Path) -> list[str]:
 
 
 class Explored:
-    def __init__(self, model: str, bounds: dict[str, str]):
+    def __init__(self, model: str, bounds: dict[str, str], show: bool):
         with tempfile.TemporaryDirectory() as scratch:
 
             def run(*words: str) -> str:
@@ -74,7 +74,8 @@ class Explored:
                 return done.stdout
 
             (pathlib.Path(scratch) / "model.pml").write_text(model)
-            run("spin", *(f"-D{name}={value}" for name, value in bounds.items()), "-a", "model.pml")
+            spin = ["spin", *(f"-D{name}={value}" for name, value in bounds.items())]
+            run(*spin, "-a", "model.pml")
             # Without optimisation: the compiler would take longer than it saves.
             run("gcc", "-w", "-DSAFETY", "-DNOFAIR", "-DMEMLIM=4000", "-o", "pan", "pan.c")
             out = run("./pan", "-m5000000", "-w22")
@@ -83,16 +84,18 @@ class Explored:
             self.unreached = set(re.findall(r"model\.pml:(\d+), state (\d+), (?!\"-end-\")", out))
             if not self.errors and ("errors: 0" not in out or "Search not completed" in out or "depth too small" in out):
                 raise SystemExit(f"spin explored only a part:\n{out[:2000]}")
+            if self.errors and show:
+                print("The last steps before the error:", *run(*spin, "-t", "-p", "-g", "model.pml").splitlines()[-200:], sep="\n")
 
 
-def explore_all(jobs: dict[str, tuple[str, dict[str, str]]]) -> dict[str, Explored]:
+def explore_all(jobs: dict[str, tuple[str, dict[str, str]]], show: bool) -> dict[str, Explored]:
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        running = {name: pool.submit(Explored, *job) for name, job in jobs.items()}
+        running = {name: pool.submit(Explored, *job, show) for name, job in jobs.items()}
         return {name: job.result() for name, job in running.items()}
 
 
 def prove(model: str, bounds: dict[str, dict[str, str]]) -> tuple[list[str], dict[str, Explored]]:
-    explored = explore_all({name: (model, constants) for name, constants in bounds.items()})
+    explored = explore_all({name: (model, constants) for name, constants in bounds.items()}, show=True)
     for name, result in explored.items():
         print(f"{name:22} {result.states:>11,} states: {' '.join(f'{key}={value}' for key, value in bounds[name].items())}")
     print(f"{sum(result.states for result in explored.values()):,} states")
@@ -117,7 +120,7 @@ def find_bugs(model: str) -> list[str]:
         jobs[name] = (text, BOUNDS[bounds])
     if wrong:
         return wrong
-    for name, result in explore_all(jobs).items():
+    for name, result in explore_all(jobs, show=False).items():
         print(f"{name:60} {result.states:>9,} states: {result.errors[0] if result.errors else 'not found'}")
         if not result.errors:
             wrong.append(f"not found: {name}")

@@ -51,7 +51,9 @@ BUGS: list[tuple[str, str, dict[str, str]]] = [
         "atomic { current != a + 1 && all_free && !pool_lock ->": "atomic { all_free && !pool_lock ->",
         ":: current == a + 1 || !all_free -> skip;": ":: !all_free -> skip;"}),
     ("OrphanList::pop() does not lock", "adoption", {
-        ":: atomic { !orphans_lock && orphans != 0 ->\n                        if :: (orphans & 1) != 0 -> a = 0; :: (orphans & 2) != 0 -> a = 1; fi;":
-        ":: orphans != 0 -> if :: (orphans & 1) != 0 -> a = 0; :: (orphans & 2) != 0 -> a = 1; fi;\n                    atomic {"}),
+        ":: atomic { !orphans_lock && orphans != 0 ->\n"
+        "                        if :: (orphans & 1) != 0 -> a = 0; :: (orphans & 2) != 0 -> a = 1; fi;":
+        ":: orphans != 0 -> if :: (orphans & 1) != 0 -> a = 0; :: (orphans & 2) != 0 -> a = 1; fi;\n"
+        "                    atomic {"}),
     ("OrphanList::filter() does not lock", "purge", {"atomic { !orphans_lock -> orphans_lock = true; h = orphans; }": "h = orphans;"}),
 ]
