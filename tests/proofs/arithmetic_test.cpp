@@ -44,8 +44,7 @@ TEST(SizeClassTables, BlocksLieInTheirSlotAndHaveABit) {
     });
 }
 
-/// Whatever the offset in the slot, find() gives the block that begins there and accepts no other. The last word of a bitmap: no block has
-/// a bit beyond it.
+/// Whatever the offset in the slot, find() gives the block it lies in, and accepts the starts of blocks only.
 TEST(Find, AcceptsExactlyTheStartsOfBlocks) {
     test::for_each_geometry([]<class G>() {
         using Classes = SizeClasses<G>;

@@ -9,9 +9,9 @@
 // Threads have neither end nor script: who has nothing to do chooses anything it may do, for ever, so every number of operations is
 // covered. What is bounded is said by the constants below.
 //
-// Bins and combining buffers are left out, because other threads cannot see them. Instead, a thread takes any free block of its
-// current block allocator, and publishes any blocks that the program holds, those of its own block allocators too: what waits in a combining buffer
-// counts as held by the program.
+// Bins and combining buffers are left out, because other threads cannot see them. Instead, a thread takes any free block of its current
+// block allocator, and publishes any blocks that the program holds, those of its own block allocators too: what waits in a combining
+// buffer counts as held by the program. Left out as well: fork, chunks that leave their pool, records that get another size class.
 
 #ifndef BLOCK_ALLOCATORS
 #define BLOCK_ALLOCATORS 1  // at most 2
