@@ -78,7 +78,7 @@ class Explored:
             run(*spin, "-a", "model.pml")
             # Without optimisation: the compiler would take longer than it saves.
             run("gcc", "-w", "-DSAFETY", "-DNOFAIR", "-DMEMLIM=4000", "-o", "pan", "pan.c")
-            out = run("./pan", "-m5000000", "-w22")
+            out = run("./pan", "-m3000000", "-w22")
             self.states = int(re.search(r"(\d+) states, stored", out).group(1))
             self.errors = re.findall(r"^pan:\d+: (.*?) \(at depth", out, re.MULTILINE)
             self.unreached = set(re.findall(r"model\.pml:(\d+), state (\d+), (?!\"-end-\")", out))
