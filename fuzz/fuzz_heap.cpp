@@ -29,9 +29,6 @@ void hook_abort() {
 
 }  // namespace
 
-/// The model allocates much and shortly: long stacks and a long quarantine for it would cost more than the runs.
-extern "C" const char* __asan_default_options() { return "malloc_context_size=3:quarantine_size_mb=1"; }
-
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     static const bool hooked = (hook_abort(), true);
     static Subject subject;
