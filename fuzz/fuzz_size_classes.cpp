@@ -4,7 +4,6 @@
 #include "heap/heap.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <vector>
 
 using namespace mpmm;
@@ -62,7 +61,6 @@ class Sizes {
         expect(shape.blocks <= 64 || shape.blocks % 64 == 0, shape.blocks, " blocks of ", shape.size, " leave a part of a word");
         expect(shape.size >= G::page || bytes <= 64 * G::page, "blocks of ", shape.size, " have more than 64 pages");
         expect(shape.intrusive == (shape.size <= last_), "blocks of ", shape.size, " are intrusive below ", last_);
-        expect(std::size_t{shape.size} % (std::size_t{1} << std::countr_zero(shape.size)) == 0 && slot >= shape.size, "alignment");
     }
     /// From an address of a chunk with slots to the descriptor of its slot, and where an intrusive one has its header.
     void tenant(const Step& step) {
