@@ -120,14 +120,12 @@ class Model {
     }
     /// Inside of a block, and one that was freed.
     void free_wrongly(const Step& step) {
-        const std::size_t errors = errors_;
         if (const Block* const block = pick(step); block != nullptr && step.b % 2 == 0) {
+            ++right_errors_;
             expect(large_.free(*block->run, block->base + 1 + step.c * std::size_t{16}) == 0, "an address inside of a block was freed");
-            expect(errors_ == errors + 1, "nothing was said about an address inside of a block");
         } else if (freed_run_ != nullptr && std::none_of(live_.begin(), live_.end(), [&](auto& b) { return b.base == freed_; })) {
+            ++right_errors_;
             expect(large_.free(*freed_run_, freed_) == 0, "a block was freed twice");
-            expect(errors_ == errors + 1, "nothing was said about a second free");
-            expect(large_.freed_lately(freed_), "the last free is forgotten");
         }
     }
     void resize(const Step& step) {
@@ -189,15 +187,16 @@ class Model {
     void twice(const Step& step) {
         const Block* const block = pick(step);
         if (block == nullptr || flavour_.system) return;
-        const std::size_t warnings = warnings_;
         backend_.repeat(block->base + step.b % block->extent.chunks * G::chunk);
         allocate({14 + step.c % 2u, 0, 0});
-        expect(backend_.repeats() || warnings_ == warnings + 1, "nothing was said about memory that is in use");
+        if (!backend_.repeats()) ++right_warnings_;
         backend_.repeat(nullptr);
     }
 
     void check() {
         expect(backend_.misuse().empty(), backend_.misuse());
+        expect(errors_ == right_errors_, errors_, " errors were reported, not ", right_errors_);
+        expect(warnings_ == right_warnings_, warnings_, " times memory in use was refused, not ", right_warnings_);
         std::size_t used = 0, used_blocks = 0, bytes = 0, cached = 0;
         for (const Block& block : live_) {
             bytes += block.extent_bytes();
@@ -300,10 +299,9 @@ class Model {
             extent.clean = extent.clean && !block.written;
             return large_.give(extent);
         }
-        const std::size_t errors = errors_;
         freed_ = block.base;
         freed_run_ = block.run;
-        expect(large_.free(*block.run, block.base) == block.size && errors_ == errors, "a block of ", block.size, " bytes cannot be freed");
+        expect(large_.free(*block.run, block.base) == block.size, "a block of ", block.size, " bytes cannot be freed");
         expect(large_.freed_lately(block.base), "the last free is forgotten");
     }
     /// A large block, or null.
@@ -328,7 +326,7 @@ class Model {
     std::uint64_t seed_ = 0;
     const std::byte* freed_ = nullptr;
     mpmm::Run* freed_run_ = nullptr;
-    std::size_t warnings_ = 0, errors_ = 0;
+    std::size_t warnings_ = 0, errors_ = 0, right_warnings_ = 0, right_errors_ = 0;
 };
 
 }  // namespace
