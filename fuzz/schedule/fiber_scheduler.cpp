@@ -85,8 +85,9 @@ class FiberScheduler::Fibers {
 
 FiberScheduler::FiberScheduler() : fibers_(std::make_unique<Fibers>(*this)) {}
 FiberScheduler::~FiberScheduler() {
-    // A stack in the middle of a run cannot be unwound.
-    fibers_.release();
+    // A stack in the middle of a run cannot be unwound: it stays.
+    static std::vector<Fibers*> kept;
+    kept.push_back(fibers_.release());
 }
 
 std::optional<Failure> FiberScheduler::run(const Plan& plan, std::function<void(unsigned)> body) {
@@ -100,13 +101,13 @@ std::optional<Failure> FiberScheduler::run(const Plan& plan, std::function<void(
     ages_.clear();
     recorded_.clear();
     for (const Directive& directive : plan.directives) (directive.of_a_load ? ages_ : switches_).push_back(directive);
-    const auto earlier = [](const Directive& a, const Directive& b) { return a.at < b.at; };
-    std::stable_sort(switches_.begin(), switches_.end(), earlier);
-    std::stable_sort(ages_.begin(), ages_.end(), earlier);
+    const auto earlier = [](const Directive& a, const Directive& b) { return std::pair(a.at, a.value) < std::pair(b.at, b.value); };
+    std::sort(switches_.begin(), switches_.end(), earlier);
+    std::sort(ages_.begin(), ages_.end(), earlier);
     if (plan.strategy == Strategy::pct) {
         // Change points that the input does not name.
         while (switches_.size() + 1 < plan.depth) switches_.push_back({random_.below(400), 0, false});
-        std::stable_sort(switches_.begin(), switches_.end(), earlier);
+        std::sort(switches_.begin(), switches_.end(), earlier);
     }
     history_.clear();
     stored_.fill({});
