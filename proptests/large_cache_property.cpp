@@ -61,6 +61,7 @@ struct Block {
     std::byte* base = nullptr;
     std::size_t size = 0, chunks = 0;
     bool huge = false, taken = false;
+    bool fresh = false;  ///< in one mapping: nothing of it was free before
     Extent extent;
     std::byte stamp{};
 
@@ -150,6 +151,7 @@ class Machine {
     void allocate(const Step& step) {
         const unsigned before = refusals();
         Block block;
+        block.fresh = large_->cached_bytes() == 0;
         block.base = static_cast<std::byte*>(large_->allocate(step.size(), step.alignment(), step.zero()));
         if (block.base == nullptr) {
             RC_ASSERT(refusals() != before);
@@ -207,10 +209,13 @@ class Machine {
     void move(Block& block, std::size_t size) {
         if (size <= block.size) return;
         auto* const to = static_cast<std::byte*>(large_->grow_by_moving(run_of(block), size));
-        RC_ASSERT((to != nullptr) == (arena_ == nullptr));
-        if (to == nullptr) return;
+        // The kernel moves what is one mapping.
+        RC_ASSERT(to == nullptr || arena_ == nullptr);
+        RC_ASSERT(to != nullptr || arena_ != nullptr || !block.fresh);
+        if (to == nullptr) return expect_content(block, block.size);
         RC_ASSERT(is_aligned(reinterpret_cast<std::uintptr_t>(to), G::chunk));
         block.base = to;
+        block.fresh = true;
         changed(block, size);
     }
     void changed(Block& block, std::size_t size) {
