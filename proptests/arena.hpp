@@ -32,7 +32,10 @@ class Arena {
     enum Call : unsigned { allocating, deallocating, purging, resizing };
 
     /// The bits say what this backend does beyond the necessary.
-    explicit Arena(unsigned manners) : manners_(manners), begin_(memory()) { ::madvise(begin_, size, MADV_DONTNEED); }
+    explicit Arena(unsigned manners) : manners_(manners), begin_(memory()) {}
+    ~Arena() { clear(begin_, size); }
+    Arena(const Arena&) = delete;
+    Arena& operator=(const Arena&) = delete;
 
     /// The next `times` calls of this kind fail.
     void refuse(unsigned call, unsigned times) { refuse_[call] = times; }

@@ -66,7 +66,7 @@ struct Checked {
                                            rc::gen::inRange<std::uintptr_t>(0, count));
         return rc::gen::build<Change>(
             rc::gen::set(&Change::first, number),
-            rc::gen::set(&Change::count, rc::gen::oneOf(rc::gen::inRange<std::size_t>(1, 4), rc::gen::inRange<std::size_t>(1, 700))),
+            rc::gen::set(&Change::count, rc::gen::oneOf(rc::gen::inRange<std::size_t>(1, 4), rc::gen::inRange<std::size_t>(1, 300))),
             rc::gen::set(&Change::object, rc::gen::inRange(0u, object_count)),
             rc::gen::set(&Change::refused, rc::gen::map(rc::gen::inRange(0, 4), [](int n) { return n == 3; })));
     }
