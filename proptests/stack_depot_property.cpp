@@ -49,7 +49,7 @@ TEST(StackDepotProperty, NumbersStandForStacks) {
 /// More stacks than there is memory for: those that got a number keep it, and the others get one later.
 TEST(StackDepotProperty, WithoutMemoryThereIsNoNumber) {
     EXPECT_TRUE(rc::check("without memory there is no number", [] {
-        const auto depth = *rc::gen::inRange<std::size_t>(8, stack_depot::max_frames + 1);
+        const auto depth = *rc::gen::inRange<std::size_t>(32, stack_depot::max_frames + 1);
         const auto first = *rc::gen::arbitrary<std::uintptr_t>();
         // More than two segments of the depot.
         const std::size_t count = 2 * 256 * 1024 / (8 * depth);
