@@ -46,6 +46,11 @@ TEST(StackDepotProperty, NumbersStandForStacks) {
     }));
 }
 
+/// So many that some pairs have the same hash, for certain.
+TEST(StackDepotProperty, HashesAreNotTrusted) {
+    for (Frames frames{1, 0}; frames[1] < 400'000; ++frames[1]) ASSERT_EQ(stored(stack_depot::put(frames.data(), frames.size())), frames);
+}
+
 /// More stacks than there is memory for: those that got a number keep it, and the others get one later.
 TEST(StackDepotProperty, WithoutMemoryThereIsNoNumber) {
     EXPECT_TRUE(rc::check("without memory there is no number", [] {
