@@ -91,13 +91,13 @@ struct Checked {
     void compare_around(const Change& change) const {
         for (std::uintptr_t number = change.first - (change.first != 0); number <= change.first + change.count; ++number)
             for (const std::size_t within : {std::size_t{0}, G::chunk - 1})
-                RC_ASSERT(map->find(address(number, within)) == (number < count ? expected(number) : Entries::none()));
+                RC_ASSERT((map->find(address(number, within)) == (number < count ? expected(number) : Entries::none())));
     }
     void compare() const {
         Model seen;
         std::byte* before = nullptr;
         map->for_each([&](std::byte* chunk, std::byte* found) {
-            RC_ASSERT(seen.empty() || before < chunk);
+            RC_ASSERT((seen.empty() || before < chunk));
             before = chunk;
             seen[reinterpret_cast<std::uintptr_t>(chunk) >> G::chunk_shift] = found;
         });

@@ -48,7 +48,7 @@ std::ostream& operator<<(std::ostream& out, const Step& step) {
 rc::Gen<std::vector<Step>> steps() {
     using enum Kind;
     const auto kind = rc::gen::element(allocate, allocate, allocate, allocate, free, free, free, resize, resize, move, take, take, give,
-                                       give, purge, purge_all, trim, time, refuse);
+                                       give, purge, purge, purge_all, trim, time, time, refuse);
     const auto chunks = rc::gen::oneOf(rc::gen::inRange(0u, 4u), rc::gen::inRange(0u, 8u), rc::gen::inRange(0u, 45u));
     const auto pages = rc::gen::oneOf(rc::gen::just(0u), rc::gen::inRange(0u, static_cast<unsigned>(G::map_bits)));
     return rc::gen::container<std::vector<Step>>(rc::gen::build<Step>(
@@ -86,7 +86,7 @@ class Machine {
             case Kind::purge: purge(); break;
             case Kind::purge_all: purge_all(); break;
             case Kind::trim: trim(step.chunks * G::chunk + step.pages * G::page); break;
-            case Kind::time: fuzz::advance_clock(step.which * delay / 8); break;
+            case Kind::time: fuzz::advance_clock(step.which * delay / 32 + step.chunks * delay / 4); break;
             case Kind::refuse:
                 if (arena_ != nullptr) arena_->refuse(step.which % Arena::call_count, step.extra % 4 + 1);
                 break;
@@ -212,8 +212,8 @@ class Machine {
         if (size <= block.size) return;
         auto* const to = static_cast<std::byte*>(large_->grow_by_moving(run_of(block), size));
         // The kernel moves what is one mapping.
-        RC_ASSERT(to == nullptr || arena_ == nullptr);
-        RC_ASSERT(to != nullptr || arena_ != nullptr || !block.fresh);
+        RC_ASSERT((to == nullptr || arena_ == nullptr));
+        RC_ASSERT((to != nullptr || arena_ != nullptr || !block.fresh));
         if (to == nullptr) return expect_content(block, block.size);
         RC_ASSERT(is_aligned(reinterpret_cast<std::uintptr_t>(to), G::chunk));
         block.base = to;
@@ -239,7 +239,10 @@ class Machine {
             const auto now = after.find(base);
             const std::uint64_t age = os::now_ms() - free.since;
             if (age < delay) RC_ASSERT(now != after.end() && now->second.extent.clean == free.extent.clean);
-            else if (!free.extent.clean && now != after.end() && now->second.extent.clean) expected += free.bytes();
+            else if (!free.extent.clean && now != after.end() && now->second.extent.clean) {
+                expected += free.bytes();
+                RC_ASSERT(now->second.since == os::now_ms());
+            }
             if (refusals() != refused) continue;
             if (age >= delay && now != after.end()) RC_ASSERT(now->second.extent.clean);
             if (age >= 8 * delay && free.extent.clean) RC_ASSERT(now == after.end());
@@ -292,7 +295,7 @@ class Machine {
             ++count;
             const Run& run = run_of(block);
             RC_ASSERT(run.owner() == Owner(OwnerState::large_used));
-            RC_ASSERT(run.extent.base == block.base);
+            RC_ASSERT((run.extent.base == block.base));
             RC_ASSERT(run.extent.chunks == block.chunks);
             RC_ASSERT(run.size == block.size);
         }
@@ -300,17 +303,18 @@ class Machine {
         RC_ASSERT(large_->used_blocks() == count);
         RC_ASSERT(backend_.mapped() == mapped + large_->cached_bytes() + lost_);
         RC_ASSERT(taken.size() == blocks_.size());
-        const Extent* before = nullptr;
+        std::byte *last = nullptr, *behind = nullptr;
         for (const auto& [base, free] : runs) {
             RC_ASSERT(taken.emplace(base, base + free.bytes()).second);
             expect_free(free);
-            if (before != nullptr && before->base + before->chunks * G::chunk == base)
-                RC_ASSERT(!backend_.mergeable() && before->origin != free.extent.origin);
-            before = &free.extent;
+            // Neighbours are one run, but for those of two allocations that must not be given back together.
+            if (base == behind) RC_ASSERT((arena_ != nullptr && !arena_->holds(last, static_cast<std::size_t>(base + 1 - last))));
+            last = base;
+            behind = base + free.bytes();
         }
         std::byte* end = nullptr;
         for (const auto& [from, to] : taken) {
-            RC_ASSERT(from >= end);
+            RC_ASSERT((from >= end));
             end = to;
         }
         if (arena_ != nullptr) RC_ASSERT(arena_->misuse().empty());
@@ -321,7 +325,7 @@ class Machine {
             RC_ASSERT(Entries::is_whole(entry));
             Tenant* const tenant = Entries::template tenant<tenant_alignment>(entry, at);
             RC_ASSERT(tenant->owner() == Owner(OwnerState::large_free));
-            RC_ASSERT(static_cast<Run*>(tenant)->extent.base == free.extent.base);
+            RC_ASSERT((static_cast<Run*>(tenant)->extent.base == free.extent.base));
         }
         for (std::size_t i = 0; i < free.extent.chunks; ++i)
             if (const auto freed = freed_at_.find(free.extent.base + i * G::chunk); freed != freed_at_.end())
@@ -342,21 +346,22 @@ class Machine {
     unsigned stamps_ = 0;
 };
 
-TEST(LargeCacheProperty, OnTheSystem) {
-    EXPECT_TRUE(rc::check("runs of the system's memory are intervals", [] {
-        const auto todo = *steps();
-        Machine machine(nullptr);
-        for (const Step& step : todo) machine.step(step);
-        machine.finish();
-    }));
-}
-
+/// First: the arena's memory is there whatever the cache does with it, so that what goes wrong can be shrunk.
 TEST(LargeCacheProperty, OnAnyBackend) {
     EXPECT_TRUE(rc::check("runs of any backend's memory are intervals", [] {
         const auto manners = *rc::gen::inRange(0u, Arena::manner_count);
         const auto todo = *steps();
         Arena arena(manners);
         Machine machine(&arena);
+        for (const Step& step : todo) machine.step(step);
+        machine.finish();
+    }));
+}
+
+TEST(LargeCacheProperty, OnTheSystem) {
+    EXPECT_TRUE(rc::check("runs of the system's memory are intervals", [] {
+        const auto todo = *steps();
+        Machine machine(nullptr);
         for (const Step& step : todo) machine.step(step);
         machine.finish();
     }));
