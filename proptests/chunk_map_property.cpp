@@ -103,9 +103,16 @@ struct Checked {
         });
         RC_ASSERT(seen == model);
     }
+    /// Uses up the memory that is there without asking the backend, but for so many nodes of the tree.
+    void leave(std::size_t nodes) {
+        constexpr std::size_t node = 256 * sizeof(void*), all = 64 * G::page / node - 1;
+        for (std::size_t i = nodes; i < all; ++i) RC_ASSERT((memory.allocate(node, alignof(void*)) != nullptr));
+    }
     static void check() {
+        const auto nodes = *rc::gen::inRange<std::size_t>(0, 8);
         const auto changes = *rc::gen::container<std::vector<Change>>(change());
         Checked checked;
+        checked.leave(nodes);
         for (const Change& change : changes) checked.apply(change);
         for (const Change& change : changes) checked.compare_around(change);
         checked.compare();
