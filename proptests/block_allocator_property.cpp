@@ -9,6 +9,7 @@
 #include <bitset>
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
+#include <vector>
 
 namespace mpmm {
 namespace {
@@ -30,11 +31,18 @@ struct Bitmaps {
     }
 
     static inline Shared<C> shared{};
-    Block* block;
+    std::vector<Block*> others;
+    Block* block = nullptr;
     Bits free, remote, usable;
 
-    explicit Bitmaps(unsigned index) : block(shared.new_block_allocator(index)) {
-        RC_ASSERT(block != nullptr);
+    /// In the slot behind `before` others of the class: the slot's number says where an intrusive header lies.
+    Bitmaps(unsigned index, unsigned before) {
+        for (unsigned i = 0; i < before; ++i) {
+            others.push_back(shared.new_block_allocator(index));
+            RC_ASSERT((others.back() != nullptr));
+        }
+        block = shared.new_block_allocator(index);
+        RC_ASSERT((block != nullptr));
         block->set_owner(Owner(reinterpret_cast<void*>(64), block->usable_state()));
         for (unsigned i = 0; i < block->blocks; ++i) usable[i] = !block->is_reserved(i);
         free = usable;
@@ -44,6 +52,7 @@ struct Bitmaps {
             if (usable[i] && !free[i] && !remote[i]) block->put_back(i);
         block->drain();
         shared.release(*block);
+        for (Block* const other : others) shared.release(*other);
     }
 
     void take(unsigned i) {
@@ -126,7 +135,7 @@ struct Bitmaps {
 TYPED_TEST(BlockAllocatorProperty, BitmapsAreSets) {
     using Maps = Bitmaps<TypeParam>;
     EXPECT_TRUE(rc::check("bitmaps are sets", [] {
-        Maps maps(*Maps::any_class());
+        Maps maps(*Maps::any_class(), *rc::gen::inRange(0u, 8u));
         // From nothing taken, or from everything taken: a random walk would hardly come there.
         if (*rc::gen::arbitrary<bool>())
             for (unsigned i = 0; i < maps.block->blocks; ++i)
@@ -142,11 +151,12 @@ TYPED_TEST(BlockAllocatorProperty, BitmapsAreSets) {
 TYPED_TEST(BlockAllocatorProperty, AddressesAreBlocks) {
     using Maps = Bitmaps<TypeParam>;
     EXPECT_TRUE(rc::check("addresses are blocks", [] {
-        Maps maps(*Maps::any_class());
+        Maps maps(*Maps::any_class(), *rc::gen::inRange(0u, 8u));
         const auto& block = *maps.block;
         const std::size_t slot = std::size_t{1} << Maps::shared.shapes[block.class_index].slot_shift;
-        const auto start = rc::gen::map(rc::gen::inRange<std::size_t>(0, slot / block.size), [&](std::size_t n) { return n * block.size; });
-        const std::size_t offset = *rc::gen::oneOf(start, rc::gen::inRange<std::size_t>(0, slot));
+        // Starts of blocks, and what would be the first one behind the last.
+        const std::size_t start = *rc::gen::element<std::size_t>(*rc::gen::inRange(0u, unsigned{block.blocks}), block.blocks) * block.size;
+        const std::size_t offset = *rc::gen::element(start % slot, *rc::gen::inRange<std::size_t>(0, slot));
         const auto found = block.find(block.base + offset);
         RC_ASSERT(found.index == offset / block.size);
         RC_ASSERT(found.exact == (offset % block.size == 0 && found.index < block.blocks && maps.usable[found.index]));
@@ -160,7 +170,7 @@ TYPED_TEST(BlockAllocatorProperty, AddressesAreBlocks) {
 TYPED_TEST(BlockAllocatorProperty, PurgesUnderFreeBlocksOnly) {
     using Maps = Bitmaps<TypeParam>;
     EXPECT_TRUE(rc::check("purges under free blocks only", [] {
-        Maps maps(*Maps::any_class());
+        Maps maps(*Maps::any_class(), *rc::gen::inRange(0u, 8u));
         auto& block = *maps.block;
         const auto runs = *rc::gen::container<std::vector<std::pair<unsigned, unsigned>>>(
             rc::gen::pair(rc::gen::inRange(0u, unsigned{block.blocks}), rc::gen::inRange(1u, unsigned{block.blocks} + 1)));
