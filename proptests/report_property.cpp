@@ -302,7 +302,8 @@ std::string report_of(Facts& facts, std::vector<Leak>& leaks) {
     error.has_block = facts.has_block;
     if (facts.has_block) {
         error.block = facts.block;
-        error.address = facts.block.begin + facts.offset;
+        error.address =
+            reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(facts.block.begin) + static_cast<std::uintptr_t>(facts.offset));
     }
     if (facts.has_dump) {
         const auto* const begin = reinterpret_cast<const std::byte*>(facts.memory.data());
