@@ -201,7 +201,7 @@ TEST(OptionsProperty, AStringOfSettingsIsAppliedWholeOrNotAtAll) {
                 if (const auto value = parse(settings[i], complaint)) after[key] = *value;
                 else complaints.push_back(complaint);
                 if (extras[i] == 1) whole += ':';
-                if (extras[i] != 2 || good) continue;
+                if (extras[i] != 2 || good || key.empty()) continue;
                 whole += key + ':';
                 complaints.push_back("no '=' in '" + key + "'");
             }
