@@ -149,7 +149,18 @@ class Model {
             return false;
         }
         if (!good) complain("bad value for", key);
-        return good;
+        return good && (setting.index < options::key_count || keep(setting.text));
+    }
+    /// Each text is kept once, as long as there is room.
+    bool keep(std::string_view text) {
+        if (std::find(kept_.begin(), kept_.end(), text) != kept_.end()) return true;
+        if (text.size() >= sizeof options::text_storage - kept_bytes_) {
+            complain("no room for", text);
+            return false;
+        }
+        kept_.emplace_back(text);
+        kept_bytes_ += text.size() + 1;
+        return true;
     }
     static bool number_of(std::string_view text, std::uint64_t& number) {
         std::uint64_t unit = 1;
@@ -173,12 +184,6 @@ class Model {
                 right_help_ += std::string(row.key) + '=' + std::to_string(row.initial) + "  " + row.help + '\n';
             for (const auto& row : options::text_table) right_help_ += std::string(row.key) + '=' + row.initial + "  " + row.help + '\n';
             return;
-        }
-        // Each text is kept once, as long as there is room.
-        if (std::find(kept_.begin(), kept_.end(), setting.text) == kept_.end()) {
-            if (setting.text.size() >= sizeof options::text_storage - kept_bytes_) return complain("no room for", setting.text);
-            kept_.emplace_back(setting.text);
-            kept_bytes_ += setting.text.size() + 1;
         }
         texts_[setting.index - options::key_count] = setting.text;
     }

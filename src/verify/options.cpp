@@ -68,7 +68,6 @@ struct Setting {
     unsigned index;
     std::uint64_t number;
     const char* text;
-    std::size_t length;
 };
 
 /// Decimal digits, with an optional k, m or g for powers of 1024.
@@ -106,9 +105,21 @@ bool is_key(const char* key, const char* text, std::size_t length) {
     return std::strlen(key) == length && std::memcmp(key, text, length) == 0;
 }
 
-/// The setting, or false with a message.
+/// The text in text_storage, where it may be already; nullptr when there is no room.
+const char* stored_text(const char* text, std::size_t length) {
+    const Guard guard(text_lock);
+    for (const char* known = text_storage; known < text_storage + text_storage_used; known += std::strlen(known) + 1)
+        if (std::strlen(known) == length && std::memcmp(known, text, length) == 0) return known;
+    if (length >= sizeof text_storage - text_storage_used) return nullptr;
+    char* const place = text_storage + text_storage_used;
+    std::memcpy(place, text, length);
+    text_storage_used += length + 1;
+    return place;
+}
+
+/// The setting, its text in text_storage; or false with a message.
 bool parse(const char* key, std::size_t key_length, const char* text, std::size_t text_length, Setting& setting) {
-    setting = {0, 0, text, text_length};
+    setting = {0, 0, nullptr};
     bool good = false;
     while (setting.index < key_count && !is_key(table[setting.index].key, key, key_length)) ++setting.index;
     if (setting.index < key_count) {
@@ -122,7 +133,13 @@ bool parse(const char* key, std::size_t key_length, const char* text, std::size_
         }
         good = is_choice(text_table[setting.index - key_count].choices, text, text_length) && text_length < most_text;
     }
-    if (!good) report::bad_option("bad value for", key, key_length);
+    if (!good) {
+        report::bad_option("bad value for", key, key_length);
+    } else if (setting.index >= key_count) {
+        setting.text = stored_text(text, text_length);
+        good = setting.text != nullptr;
+        if (!good) report::bad_option("no room for", text, text_length);
+    }
     return good;
 }
 
@@ -157,28 +174,14 @@ bool each_setting(const char* settings, Visit visit) {
     return good;
 }
 
-/// The text in text_storage, where it may be already; nullptr when there is no room.
-const char* stored_text(const char* text, std::size_t length) {
-    const Guard guard(text_lock);
-    for (const char* known = text_storage; known < text_storage + text_storage_used; known += std::strlen(known) + 1)
-        if (std::strlen(known) == length && std::memcmp(known, text, length) == 0) return known;
-    if (length >= sizeof text_storage - text_storage_used) return nullptr;
-    char* const place = text_storage + text_storage_used;
-    std::memcpy(place, text, length);
-    text_storage_used += length + 1;
-    return place;
-}
-
 void store(const Setting& setting) {
     if (setting.index < key_count) {
         values[setting.index].store(setting.number, relaxed);
         if (setting.index == help && setting.number != 0) print_help();
         return;
     }
-    const char* const text = stored_text(setting.text, setting.length);
-    if (text == nullptr) return report::bad_option("no room for", setting.text, setting.length);
     // release: who reads the pointer reads the text.
-    texts[setting.index - key_count].store(text, release);
+    texts[setting.index - key_count].store(setting.text, release);
 }
 
 }  // namespace
