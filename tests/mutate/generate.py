@@ -7,7 +7,7 @@ import re
 import clang.cindex
 from clang.cindex import CursorKind as Kind
 
-from mutant import Mutant
+import mutant as mutants
 
 CLANG = "/usr/lib/llvm-19/lib/libclang.so.1"
 ARGUMENTS = ["-std=c++20", '-DMPMM_VERSION="0"', "-Isrc", "-Iinclude", "-fno-delayed-template-parsing"]
@@ -137,7 +137,8 @@ class Generator:
         if original == mutated:
             return
         line, column = self.file.place(start)
-        mutant = Mutant(self.file.name, line, column, operator, function, start, original, mutated)
+        lines = mutants.lines_of(self.file.bytes, start, end, mutated)
+        mutant = mutants.Mutant(self.file.name, line, column, operator, function, start, original, mutated, *lines)
         self.found.setdefault((self.file.name, start, end, mutated), mutant)
 
     def mutate(self, cursor, parent, children, function):

@@ -16,6 +16,8 @@ class Mutant:
     start: int  # bytes
     original: str
     mutated: str
+    before: str  # the lines it is in, in one, and what becomes of them
+    after: str
 
     @property
     def id(self):
@@ -29,7 +31,7 @@ class Mutant:
     @property
     def key(self):
         """What a reason refers to: stays the same when lines move."""
-        return "|".join([self.file, self.function, flat(self.original), flat(self.mutated)])
+        return self.file, self.function, self.before, self.after
 
     def apply(self, source):
         """The mutated source; bytes in, bytes out."""
@@ -40,6 +42,13 @@ class Mutant:
 
     def matches(self, word):
         return word in (self.id, self.layer, self.operator, self.file)
+
+
+def lines_of(source, start, end, mutated):
+    """The lines that source[start:end] is in, and the same lines with `mutated` in its place."""
+    first, last = source.rfind(b"\n", 0, start) + 1, source.find(b"\n", end)
+    head, tail = source[first:start].decode(), source[end : last if last >= 0 else len(source)].decode()
+    return flat(head + source[start:end].decode() + tail), flat(head + mutated + tail)
 
 
 def flat(text):
