@@ -56,6 +56,13 @@ def chosen(found, options):
     return sorted(found, key=lambda m: (m.file, m.start, m.id))
 
 
+def known_of(selected, results):
+    """What was judged already, by mutants' ids."""
+    sources = {name: trees.digest(PROJECT, [name]) for name in {m.file for m in selected}}
+    tree = trees.digest(PROJECT, trees.judges(PROJECT))
+    return {m.id: result for m in selected if (result := results.known(m, sources[m.file], tree)) is not None}
+
+
 def clock(seconds):
     return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02}:{int(seconds) % 60:02}"
 
@@ -134,13 +141,12 @@ def main(arguments=None):
     if not selected:
         print("no such mutant", file=sys.stderr)
         return 2
-    source = trees.digest(PROJECT, trees.project_files(PROJECT))
     results = store.Results(HOME / "results.jsonl")
-    known = {m.id: result for m in selected if (result := results.known(m, source)) is not None}
+    known = known_of(selected, results)
     page = PROJECT / "docs/mutation.md"
     if options.list:
         for m in selected:
-            print(f"{m.id:60} {known[m.id].outcome if m.id in known else '-':9} {m.before[:60]}  ->  {m.after[:60]}")
+            print(f"{m.id:60} {known[m.id].outcome if m.id in known else '-':9} {mutants.flat(m.original)}  ->  {mutants.flat(m.mutated) or 'nothing'}")
         return 0
     if options.report:
         write_report(selected, known.values(), page)
@@ -148,7 +154,7 @@ def main(arguments=None):
     todo = [m for m in selected if options.again or m.id not in known]
     print(f"{len(selected)} mutants, {len(selected) - len(todo)} of them known")
     Run(todo, results, options).go()
-    found = [result for m in selected if (result := results.known(m, source)) is not None]
+    found = known_of(selected, results).values()
     if len(found) == len(selected) and not options.only and options.sample is None:
         write_report(selected, found, page)
     print(f"score {store.Score(found).percent} of {len(found)} judged mutants; ci/mutate --report writes the page")

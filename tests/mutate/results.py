@@ -9,7 +9,8 @@ import threading
 @dataclasses.dataclass(frozen=True)
 class Result:
     id: str
-    source: str  # digest of the sources it was made from
+    source: str  # digest of the file it changes
+    tree: str  # digest of all that it was judged with
     layer: str
     operator: str
     key: tuple  # Mutant.key
@@ -39,9 +40,12 @@ class Results:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write("\n" * torn + json.dumps(dataclasses.asdict(result)) + "\n")
 
-    def known(self, mutant, source):
+    def known(self, mutant, source, tree):
+        """A killed mutant stays dead while its file is the same; one that lived may die of a new test."""
         result = self.all.get(mutant.id)
-        return result if result is not None and result.source == source else None
+        if result is None or result.source != source:
+            return None
+        return result if result.outcome in ("killed", "stillborn") or result.tree == tree else None
 
 
 class Score:

@@ -20,6 +20,12 @@ def project_files(root):
     return sorted({name.decode() for name in listed.split(b"\0") if name and (root / name.decode()).is_file()})
 
 
+def judges(root):
+    """The files that decide what becomes of a mutant."""
+    folders = ("src/", "include/", "tests/", "fuzz/", "proptests/")
+    return [name for name in project_files(root) if name.startswith(folders) and not name.startswith("tests/mutate/")]
+
+
 def digest(root, names):
     state = hashlib.sha256()
     for name in names:

@@ -15,11 +15,12 @@ LIBRARIES = ["mpmm_objects", "mpmm_verify_objects", "mpmm_malloc_objects", "mpmm
 class Worker:
     def __init__(self, project, home, jobs):
         self.tree = trees.Tree(project, home, jobs)
-        self.source = trees.digest(project, self.tree.synchronise())
+        self.tree.synchronise()
+        self.digest = trees.digest(project, trees.judges(project))
         self.configured = set()
         self.baseline_file = home / "baseline.json"
         known = json.loads(self.baseline_file.read_text()) if self.baseline_file.exists() else {}
-        self.baseline = known if known.get("source") == self.source else {"source": self.source}
+        self.baseline = known if known.get("digest") == self.digest else {"digest": self.digest}
         self.mutant = None
 
     # ---- builds ----
@@ -95,7 +96,8 @@ class Worker:
         started = time.monotonic()
         self.put(mutant, self.mutant)
         outcome, step, by = self.verdict(mutant)
-        return Result(mutant.id, self.source, mutant.layer, mutant.operator, mutant.key, outcome, step, by, round(time.monotonic() - started, 1))
+        source, seconds = trees.digest(self.tree.project, [mutant.file]), round(time.monotonic() - started, 1)
+        return Result(mutant.id, source, self.digest, mutant.layer, mutant.operator, mutant.key, outcome, step, by, seconds)
 
     def verdict(self, mutant):
         name, changed = "", {}
