@@ -62,7 +62,8 @@ def run(command, cwd, seconds, environment=None, isolated=True):
     started = time.monotonic()
     with open(log, "wb") as out:
         process = subprocess.Popen(
-            (sandbox() if isolated else []) + [str(word) for word in command],
+            # Whoever ends this program ends what it started.
+            ["setpriv", "--pdeathsig", "KILL", *(sandbox() if isolated else []), *map(str, command)],
             cwd=cwd,
             env={**os.environ, "TMPDIR": str(cwd), **(environment or {})},
             stdin=subprocess.DEVNULL,
