@@ -124,7 +124,8 @@ class Generator:
             return
         if kind in FUNCTIONS:
             owner = cursor.semantic_parent
-            function = f"{owner.spelling}::{cursor.spelling}" if owner is not None and owner.spelling and owner.kind != Kind.NAMESPACE else cursor.spelling
+            member = owner is not None and owner.spelling and owner.kind != Kind.NAMESPACE
+            function = f"{owner.spelling}::{cursor.spelling}" if member else cursor.spelling
         children = list(cursor.get_children())
         self.mutate(cursor, parent, children, function)
         for child in children:
@@ -212,7 +213,8 @@ class Generator:
         # Equalities and negations are negated where they stand.
         if not self.is_equality(inside[-1]) and not (inside[-1].kind == Kind.UNARY_OPERATOR and self.file.bytes[first] == ord("!")):
             self.add(first, last, f"!({self.file.text(first, last)})", "negate", function)
-        if cursor.kind == Kind.IF_STMT and not re.search(r"\belse\b", self.file.text(children[-2].extent.end.offset, children[-1].extent.start.offset)):
+        between = self.file.text(children[-2].extent.end.offset, children[-1].extent.start.offset)
+        if cursor.kind == Kind.IF_STMT and not re.search(r"\belse\b", between):
             self.add(first, last, "false", "skip", function)
 
     def is_equality(self, cursor):

@@ -146,7 +146,8 @@ def main(arguments=None):
     page = PROJECT / "docs/mutation.md"
     if options.list:
         for m in selected:
-            print(f"{m.id:60} {known[m.id].outcome if m.id in known else '-':9} {mutants.flat(m.original)}  ->  {mutants.flat(m.mutated) or 'nothing'}")
+            outcome = known[m.id].outcome if m.id in known else "-"
+            print(f"{m.id:60} {outcome:9} {mutants.flat(m.original)}  ->  {mutants.flat(m.mutated) or 'nothing'}")
         return 0
     if options.report:
         write_report(selected, known.values(), page)

@@ -159,7 +159,7 @@ class Generator(WithFolder):
         ]))  # fmt: skip
 
     def test_what_says_nothing_stays(self):
-        changes = self.changes("static_assert(sizeof(int) == 4);\nint f(int x) {\n    switch (x) {\n        case 1: return 5;\n    }\n    return x;\n}\n")
+        changes = self.changes("static_assert(sizeof(int) == 4);\nint f(int x) {\n    switch (x) {\n        case 1: return 5;\n    }\n    return x;\n}")
         self.assertEqual(changes, [("constant", "case 1: return 6;")])
 
 

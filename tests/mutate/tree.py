@@ -51,26 +51,28 @@ class Ended:
         return self.status == 0
 
 
-def limit_resources():
+def limit_resources(memory):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
+    if memory:
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
 
 
-def run(command, cwd, seconds, environment=None, isolated=True):
+def run(command, cwd, seconds, environment=None, memory=True):
+    """Runs a command in `cwd`. Compilers need no limit on memory, and a sanitizer's shadow is more than that."""
     log = pathlib.Path(cwd) / "output"
     started = time.monotonic()
     with open(log, "wb") as out:
         process = subprocess.Popen(
             # Whoever ends this program ends what it started.
-            ["setpriv", "--pdeathsig", "KILL", *(sandbox() if isolated else []), *map(str, command)],
+            ["setpriv", "--pdeathsig", "KILL", *sandbox(), *map(str, command)],
             cwd=cwd,
             env={**os.environ, "TMPDIR": str(cwd), **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=limit_resources if isolated else None,
+            preexec_fn=lambda: limit_resources(memory),
         )
         try:
             status = process.wait(seconds)
@@ -115,12 +117,12 @@ class Tree:
         path.chmod((self.project / name).stat().st_mode)
 
     def configure(self, build, *options):
-        ended = run(["cmake", "-G", "Ninja", "-S", self.source, "-B", self.home / build, *options], self.work, BUILD_SECONDS, isolated=False)
+        ended = run(["cmake", "-G", "Ninja", "-S", self.source, "-B", self.home / build, *options], self.work, BUILD_SECONDS, memory=False)
         if not ended.ok:
             raise RuntimeError(f"cmake failed:\n{ended.output[-3000:]}")
 
     def ninja(self, build, targets):
-        return run(["ninja", "-C", self.home / build, "-j", self.jobs, *targets], self.work, BUILD_SECONDS, isolated=False)
+        return run(["ninja", "-C", self.home / build, "-j", self.jobs, *targets], self.work, BUILD_SECONDS, memory=False)
 
     def code(self, build, library):
         """What an object library's machine code and data are, whatever its debug information says."""

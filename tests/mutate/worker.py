@@ -35,7 +35,7 @@ class Worker:
         build = self.tree.home / step.tree
         objects = [step.unit, *trees.objects_of(build, step.library)]
         command = ["clang++-19", "-o", f"bin/{step.command[0]}", *objects, "-lgtest_main", "-lgtest", "-lpthread", "-ldl"]
-        return trees.run(command, build, trees.BUILD_SECONDS, isolated=False)
+        return trees.run(command, build, trees.BUILD_SECONDS, memory=False)
 
     def made(self, step):
         """Builds what a step needs."""
@@ -90,7 +90,7 @@ class Worker:
         folders = {"source": self.tree.source, "work": self.tree.work}
         words = [word.format(**folders) for word in step.command]
         words[0] = str(self.tree.home / step.tree / "bin" / words[0])
-        return trees.run(words, self.tree.work, seconds, dict(step.environment))
+        return trees.run(words, self.tree.work, seconds, dict(step.environment), memory=step.tree != "tsan")
 
     def judge(self, mutant):
         started = time.monotonic()
