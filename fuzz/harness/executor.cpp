@@ -31,22 +31,26 @@ std::size_t intrusive_chunk_bytes() {
 
 }  // namespace
 
+void Executor::prepare(std::uint8_t flavour) {
+    expect(backend_.install(), "the allocator refused the backend");
+    flavour_ = Flavour::decode(flavour);
+    backend_.start(flavour_);
+    advance_clock(between_runs_ms);
+    default_options();
+    model_ = Model();
+    persistent_.clear();
+    threads_.emplace();
+    mpmm_stats stats{};
+    stats.struct_size = sizeof stats;
+    subject_.stats(stats);
+    expect(stats.used_blocks == 0, "blocks were live before the run: ", stats.used_blocks);
+    mapped_base_ = stats.mapped_bytes - backend_.outstanding();
+}
+
 std::optional<Failure> Executor::run(const Program& program, std::ostream* trace) {
     std::size_t number = 0;
     try {
-        expect(backend_.install(), "the allocator refused the backend");
-        flavour_ = Flavour::decode(program.flavour);
-        backend_.start(flavour_);
-        advance_clock(between_runs_ms);
-        default_options();
-        model_ = Model();
-        persistent_.clear();
-        threads_.emplace();
-        mpmm_stats stats{};
-        stats.struct_size = sizeof stats;
-        subject_.stats(stats);
-        expect(stats.used_blocks == 0, "blocks were live before the run: ", stats.used_blocks);
-        mapped_base_ = stats.mapped_bytes - backend_.outstanding();
+        prepare(program.flavour);
         for (; number < program.operations.size(); ++number) {
             if (trace != nullptr) *trace << number << ": " << describe(program.operations[number], model_) << std::endl;
             step(program.operations[number]);
@@ -63,8 +67,8 @@ std::optional<Failure> Executor::run(const Program& program, std::ostream* trace
 }
 
 void Executor::step(const Operation& operation) {
-    threads_->switch_to(operation.thread);
-    refused_before_ = backend_.refused_allocations();
+    if (!concurrent_) threads_->switch_to(operation.thread);
+    mine().refused_before = backend_.refused_allocations();
     switch (operation.kind) {
 #define X(name, ...) \
     case Kind::name: do_##name(operation); break;
@@ -111,11 +115,11 @@ void Executor::finish() {
 
 // ---- checks ----
 
-void Executor::expect_errno_kept(const char* what) const { expect(errno_after_ == no_errno, what, " changed errno to ", errno_after_); }
+void Executor::expect_errno_kept(const char* what) const { expect(mine().errno_after == no_errno, what, " changed errno to ", mine().errno_after); }
 
 void Executor::expect_refusal(std::size_t size, const char* what) const {
     expect(impossible(size) || backend_refused(), what, " of ", size, " bytes returned NULL, but there was memory");
-    expect(errno_after_ == ENOMEM, what, " returned NULL with errno ", errno_after_);
+    expect(mine().errno_after == ENOMEM, what, " returned NULL with errno ", mine().errno_after);
 }
 
 void Executor::check_block(void* block, const Wanted& wanted, const char* what) {

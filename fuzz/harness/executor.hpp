@@ -25,7 +25,7 @@ class Executor {
     /// Runs the program; nothing when all checks held. Every operation is written to `trace` before it runs, when that is given.
     std::optional<Failure> run(const Program& program, std::ostream* trace = nullptr);
 
-  private:
+  protected:
     /// What a request's block must be besides apart from all others.
     struct Wanted {
         std::size_t size = 0;
@@ -39,7 +39,10 @@ class Executor {
         std::uint64_t seed;
     };
 
+    /// Everything as a run begins.
+    void prepare(std::uint8_t flavour);
     void step(const Operation& operation);
+    /// Everything is freed, and checked to be gone.
     void finish();
 
     /// Calls `function` with a known errno, and notes the errno afterwards.
@@ -48,20 +51,23 @@ class Executor {
         struct Note {
             Executor& self;
             explicit Note(Executor& executor) : self(executor) { errno = no_errno; }
-            ~Note() { self.errno_after_ = errno; }
+            ~Note() { self.mine().errno_after = errno; }
         } note(*this);
         return function();
     }
     void expect_errno_kept(const char* what) const;
     /// NULL is right when the size is impossible or the backend refused; ENOMEM tells it.
     void expect_refusal(std::size_t size, const char* what) const;
-    bool backend_refused() const { return backend_.refused_allocations() != refused_before_; }
+    bool backend_refused() const { return backend_.refused_allocations() != mine().refused_before; }
+    /// Whether the numbers of the heap and of the backend can be compared.
+    bool exact() const { return !flavour_.system && !concurrent_; }
     /// Judges the answer to a request and puts it into the model.
     void obtained(void* block, const Wanted& wanted, const char* what);
     void check_block(void* block, const Wanted& wanted, const char* what);
     bool full() const { return model_.size() >= max_blocks; }
     std::size_t bounded_size(std::uint16_t selector) const;
     void give_back(const Model::Block& block, unsigned how, std::size_t other_size);
+    void give_back_all(const std::vector<Model::Block>& blocks, const Operation& operation);
 
     // operations_blocks.cpp
     void do_malloc(const Operation& operation);
@@ -111,8 +117,19 @@ class Executor {
     Model model_;
     std::vector<Persistent> persistent_;
     std::optional<VirtualThreads> threads_;
-    int errno_after_ = 0;
-    std::size_t refused_before_ = 0, mapped_base_ = 0;
+    std::size_t mapped_base_ = 0;
+    bool concurrent_ = false;  ///< other threads may be in the middle of an operation
+
+  private:
+    /// What the operation that a thread is in has seen so far.
+    struct Seen {
+        int errno_after = 0;
+        std::size_t refused_before = 0;
+    };
+    Seen& mine() { return seen_[VirtualThreads::here()]; }
+    const Seen& mine() const { return seen_[VirtualThreads::here()]; }
+
+    Seen seen_[thread_count];
 };
 
 }  // namespace mpmm::fuzz

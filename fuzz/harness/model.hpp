@@ -4,6 +4,7 @@
 #pragma once
 
 #include "harness/failure.hpp"
+#include "harness/handoff.hpp"
 #include "harness/signature.hpp"
 
 #include <cstddef>
@@ -20,6 +21,7 @@ class Model {
         std::size_t size = 0;    ///< asked for
         std::size_t usable = 0;  ///< what the allocator says it has
         std::uint64_t seed = 0;
+        Handoff handoff{};
     };
 
     std::size_t size() const { return blocks_.size(); }
@@ -31,39 +33,41 @@ class Model {
 
     /// A block was handed out: checks that it overlaps no other, and fills it.
     void add(void* address, std::size_t size, std::size_t usable) {
-        const Block block{static_cast<std::byte*>(address), size, usable, next_seed_++};
+        Block block{static_cast<std::byte*>(address), size, usable, next_seed_++};
         check_apart(block);
-        by_address_.emplace(block.address, blocks_.size());
-        blocks_.push_back(block);
-        used_bytes_ += usable;
         Signature::fill(block.address, size, block.seed);
+        put_in(block);
     }
     /// The block of a slot is about to be freed: checks its contents and forgets it. The last slot moves into its place.
     Block remove(std::size_t slot) {
+        const Block block = take_out(slot);
+        check(block, "when freed");
+        return block;
+    }
+    /// The block of a slot is about to change: until put_in() or changed() nobody else finds it.
+    Block take_out(std::size_t slot) {
         const Block block = blocks_[slot];
-        check(slot, "when freed");
+        block.handoff.pick_up();
         forget(slot);
         return block;
     }
-    /// realloc or resize succeeded: the block of `slot` is now at `address` with `size` bytes.
-    void changed(std::size_t slot, void* address, std::size_t size, std::size_t usable) {
-        const Block old = blocks_[slot];
-        auto* const now = static_cast<std::byte*>(address);
-        forget(slot);
-        const Block block{now, size, usable, next_seed_++};
-        check_apart(block);
-        Signature::check(now, old.size, size, old.seed, "after its size changed");
-        by_address_.emplace(now, blocks_.size());
+    void put_in(Block block) {
+        block.handoff.leave();
+        by_address_.emplace(block.address, blocks_.size());
         blocks_.push_back(block);
-        used_bytes_ += usable;
-        Signature::fill(now, size, block.seed);
+        used_bytes_ += block.usable;
     }
-    void check(std::size_t slot, const char* when) const {
-        const Block& block = blocks_[slot];
-        Signature::check(block.address, block.size, block.size, block.seed, when);
+    /// realloc or resize succeeded: the block that was taken out is now at `address` with `size` bytes.
+    void changed(const Block& old, void* address, std::size_t size, std::size_t usable) {
+        Signature::check(static_cast<std::byte*>(address), old.size, size, old.seed, "after its size changed");
+        add(address, size, usable);
     }
+    static void check(const Block& block, const char* when) { Signature::check(block.address, block.size, block.size, block.seed, when); }
     void check_all(const char* when) const {
-        for (std::size_t slot = 0; slot < blocks_.size(); ++slot) check(slot, when);
+        for (const Block& block : blocks_) {
+            block.handoff.pick_up();
+            check(block, when);
+        }
     }
     /// The live block that starts at the address, or nullptr.
     const Block* find(const void* address) const {

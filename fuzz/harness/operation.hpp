@@ -56,7 +56,7 @@ enum class Kind : std::uint8_t {
 };
 
 /// Virtual threads a program has. Each has its own thread cache; they take turns on one system thread.
-inline constexpr unsigned thread_count = 3;
+inline constexpr unsigned thread_count = 4;
 
 struct Operation {
     Kind kind = Kind::malloc;

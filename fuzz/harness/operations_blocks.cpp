@@ -85,15 +85,22 @@ void Executor::do_free(const Operation& operation) {
 void Executor::do_free_range(const Operation& operation) {
     if (model_.empty()) return;
     const std::size_t first = model_.slot(operation.slot), end = std::min<std::size_t>(model_.size(), first + repetitions(operation.size));
+    std::vector<Model::Block> blocks;
     // From behind, because the last slot moves into the place of one that goes.
-    for (std::size_t slot = end; slot-- > first;) give_back(model_.remove(slot), operation.variant, operation.size);
+    for (std::size_t slot = end; slot-- > first;) blocks.push_back(model_.remove(slot));
+    give_back_all(blocks, operation);
 }
 
 void Executor::do_free_sparse(const Operation& operation) {
     if (model_.empty()) return;
     const std::size_t step = 2 + operation.size % 15u;
-    for (std::size_t slot = model_.slot(operation.slot) + 1; slot > step; slot -= step)
-        give_back(model_.remove(slot - 1), operation.variant, operation.size);
+    std::vector<Model::Block> blocks;
+    for (std::size_t slot = model_.slot(operation.slot) + 1; slot > step; slot -= step) blocks.push_back(model_.remove(slot - 1));
+    give_back_all(blocks, operation);
+}
+
+void Executor::give_back_all(const std::vector<Model::Block>& blocks, const Operation& operation) {
+    for (const Model::Block& block : blocks) give_back(block, operation.variant, operation.size);
 }
 
 void Executor::do_free_batch(const Operation& operation) {
@@ -113,36 +120,37 @@ void Executor::do_realloc(const Operation& operation) {
         obtained(call([&] { return subject_.realloc(nullptr, 0, size); }), {.size = size, .of_class = true}, "realloc of NULL");
         return;
     }
-    const std::size_t slot = model_.slot(operation.slot);
-    const Model::Block old = model_[slot];
+    const Model::Block old = model_.take_out(model_.slot(operation.slot));
     void* const block = call([&] { return subject_.realloc(old.address, old.size, size); });
     if (block == nullptr) {
         expect_refusal(size, "realloc");
         expect(subject_.usable_size(old.address) == old.usable, "a failed realloc changed the block's size");
-        model_.check(slot, "after a failed realloc");
+        Model::check(old, "after a failed realloc");
+        model_.put_in(old);
         return;
     }
     expect_errno_kept("realloc");
     expect(!impossible(size), "realloc to ", size, " bytes gave a block");
     check_block(block, {.size = size}, "realloc");
-    model_.changed(slot, block, size, subject_.usable_size(block));
+    model_.changed(old, block, size, subject_.usable_size(block));
 }
 
 void Executor::do_resize(const Operation& operation) {
     if (model_.empty()) return;
-    const std::size_t size = bounded_size(operation.size), slot = model_.slot(operation.slot);
-    const Model::Block old = model_[slot];
+    const std::size_t size = bounded_size(operation.size);
+    const Model::Block old = model_.take_out(model_.slot(operation.slot));
     if (call([&] { return subject_.resize(old.address, old.size, size); }) == 0) {
         expect(subject_.usable_size(old.address) == old.usable, "a failed resize changed the block's size");
         expect(size > old.usable || old.usable > mpmm_backend_chunk_size() / 2 || not_of_a_class(old.address), "resize from ", old.usable,
                " to ", size, " bytes failed");
-        model_.check(slot, "after a failed resize");
+        Model::check(old, "after a failed resize");
+        model_.put_in(old);
         return;
     }
     expect_errno_kept("resize");
     const std::size_t usable = subject_.usable_size(old.address);
     expect(!impossible(size) && usable >= size, "too short: resize to ", size, " bytes left ", usable);
-    model_.changed(slot, old.address, size, usable);
+    model_.changed(old, old.address, size, usable);
 }
 
 void Executor::do_pairs(const Operation& operation) {
@@ -165,7 +173,7 @@ void Executor::do_tcache_malloc(const Operation& operation) {
     const std::size_t size = bounded_size(operation.size);
     void* const block = call([&] { return subject_.tcache_malloc(size); });
     if (block != nullptr) obtained(block, {.size = size, .of_class = true}, "tcache_malloc");
-    else expect(errno_after_ == ENOMEM, "tcache_malloc returned NULL with errno ", errno_after_);
+    else expect(mine().errno_after == ENOMEM, "tcache_malloc returned NULL with errno ", mine().errno_after);
 }
 
 void Executor::do_lcache_malloc(const Operation& operation) {

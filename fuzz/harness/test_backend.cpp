@@ -22,6 +22,25 @@ constexpr int junk = 0xDB;
 
 void drop_pages(std::uintptr_t address, std::size_t size) { ::madvise(reinterpret_cast<void*>(address), size, MADV_DONTNEED); }
 
+/// In the schedule build another thread may step in before the backend does something.
+void step_in(const void* address) {
+#ifdef MPMM_SCHEDULE_BUILD
+    schedule::reach(schedule::Access::call, address, std::source_location::current());
+#else
+    (void)address;
+#endif
+}
+
+/// What lay there is out of sight for everybody: the system interrupts all processors that may still see it.
+void out_of_sight(const void* address, std::size_t size) {
+#ifdef MPMM_SCHEDULE_BUILD
+    if (schedule::scheduler != nullptr) schedule::scheduler->born(address, size);
+#else
+    (void)address;
+    (void)size;
+#endif
+}
+
 }  // namespace
 
 TestBackend& TestBackend::instance() {
@@ -66,7 +85,12 @@ bool TestBackend::install() {
     options.struct_size = sizeof options;
     options.backend = &backend;
     // The purging that time drives belongs to the program; see the operations `option` and `time`.
-    options.settings = "purge=0:purge_delay_ms=1";
+    options.settings = "purge=0:purge_delay_ms=1"
+#if defined(MPMM_SCHEDULE_BUILD) && defined(MPMM_VERIFY_BUILD)
+                       // What is freed is free: the heap is what is hunted here. Stacks are no virtual thread's.
+                       ":quarantine_bytes=0:guard_sample_rate=0:stack_depth=0:symbolizer=0"
+#endif
+        ;
     installed_ = mpmm_init(&options) == 0;
     return installed_;
 }
@@ -157,6 +181,7 @@ void TestBackend::misused(const char* what, std::uintptr_t address, std::size_t 
 // ---- the callbacks ----
 
 void* TestBackend::allocate(std::size_t size, std::size_t alignment) {
+    step_in(nullptr);
     const std::size_t page = mpmm_backend_page_size();
     if (size == 0 || !is_aligned(size, page) || !std::has_single_bit(alignment) || alignment < page) {
         misused("allocate with a bad size or alignment", alignment, size);
@@ -174,6 +199,8 @@ void* TestBackend::allocate(std::size_t size, std::size_t alignment) {
 }
 
 int TestBackend::deallocate(void* memory, std::size_t size) {
+    step_in(memory);
+    out_of_sight(memory, size);
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
     Arena& arena = arena_of(address);
     const auto found = arena.holder(address, size);
@@ -195,6 +222,8 @@ int TestBackend::deallocate(void* memory, std::size_t size) {
 }
 
 int TestBackend::purge(void* memory, std::size_t size) {
+    step_in(memory);
+    out_of_sight(memory, size);
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
     Arena& arena = arena_of(address);
     const std::size_t page = mpmm_backend_page_size();
@@ -215,6 +244,7 @@ int TestBackend::purge(void* memory, std::size_t size) {
 }
 
 int TestBackend::resize(void* memory, std::size_t old_size, std::size_t new_size) {
+    step_in(memory);
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
     Arena& arena = arena_of(address);
     const auto found = arena.holder(address, old_size);

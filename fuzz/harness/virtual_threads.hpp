@@ -14,7 +14,13 @@ class VirtualThreads {
 
   public:
     /// The caller is the first thread, with the cache it has.
-    VirtualThreads() { save(); }
+    VirtualThreads() {
+#ifdef MPMM_SCHEDULE_BUILD
+        schedule::thread_index = 0;
+#else
+        save();
+#endif
+    }
     /// All threads end; the caller goes on as the first one, without a cache.
     ~VirtualThreads() { end_all(); }
     VirtualThreads(const VirtualThreads&) = delete;
@@ -22,9 +28,21 @@ class VirtualThreads {
 
     void switch_to(unsigned thread) {
         if (thread == current_) return;
+#ifdef MPMM_SCHEDULE_BUILD
+        schedule::thread_index = current_ = thread;
+#else
         save();
         current_ = thread;
         load();
+#endif
+    }
+    /// The number of the thread that runs, where each has variables of its own.
+    static unsigned here() {
+#ifdef MPMM_SCHEDULE_BUILD
+        return schedule::thread_index;
+#else
+        return 0;
+#endif
     }
     /// From now on the thread is one whose destructors run after its cache went.
     void end_for_good() {
@@ -52,6 +70,7 @@ class VirtualThreads {
     }
 
   private:
+#ifndef MPMM_SCHEDULE_BUILD
     struct State {
         BuildHeap::Cache* cache = BuildHeap::Cache::empty();
         bool exited = false;
@@ -64,6 +83,7 @@ class VirtualThreads {
     }
 
     State threads_[thread_count];
+#endif
     unsigned current_ = 0;
 };
 

@@ -4,11 +4,21 @@
 #pragma once
 
 #include <atomic>
+#ifdef MPMM_SCHEDULE_BUILD
+#include "platform/schedule.hpp"
+#endif
 
 namespace mpmm {
 
+#ifdef MPMM_SCHEDULE_BUILD
+using schedule::Atomic;
+inline constexpr int lock_spins = 1;
+#else
 template <class T>
 using Atomic = std::atomic<T>;
+/// How often a lock looks before its thread sleeps.
+inline constexpr int lock_spins = 100;
+#endif
 
 inline constexpr auto relaxed = std::memory_order_relaxed;
 inline constexpr auto acquire = std::memory_order_acquire;
@@ -18,7 +28,9 @@ inline constexpr auto seq_cst = std::memory_order_seq_cst;
 
 /// Tells the processor that this thread spins.
 inline void cpu_relax() {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(MPMM_SCHEDULE_BUILD)
+    schedule::reach(schedule::Access::spin, nullptr, std::source_location::current());
+#elif defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     asm volatile("yield");

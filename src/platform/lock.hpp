@@ -42,7 +42,7 @@ class Mutex {
     }
 
     static constexpr std::uint32_t free_ = 0, held_ = 1, contended_ = 2;
-    static constexpr int spins_ = 100;
+    static constexpr int spins_ = lock_spins;
     Atomic<std::uint32_t> state_{free_};
 };
 

@@ -117,6 +117,9 @@ std::size_t max_mappings() {
 }
 
 void nap() {
+#ifdef MPMM_SCHEDULE_BUILD
+    if (schedule::scheduler != nullptr) return cpu_relax();
+#endif
     const KeepErrno keep;
     const timespec time{0, 1'000'000};
     // poll with a raw call: nanosleep() is a cancellation point, and the caller may hold locks.
@@ -143,11 +146,17 @@ std::uint64_t now_ms() {
 }
 
 void wait(Atomic<std::uint32_t>& word, std::uint32_t expected) {
+#ifdef MPMM_SCHEDULE_BUILD
+    if (schedule::scheduler != nullptr) return word.sleep(expected);
+#endif
     const KeepErrno keep;
     ::syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0);
 }
 
 void wake_one(Atomic<std::uint32_t>& word) {
+#ifdef MPMM_SCHEDULE_BUILD
+    if (schedule::scheduler != nullptr) return schedule::reach(schedule::Access::wake, &word, std::source_location::current());
+#endif
     const KeepErrno keep;
     ::syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
 }

@@ -14,16 +14,26 @@ namespace mpmm {
 /// The calling thread's cache, one slot per cache type. It starts at Cache::empty(), so the fast path tests no null pointer.
 template <class Cache>
 struct ThreadSlot {
+#ifdef MPMM_SCHEDULE_BUILD
+    static inline constinit schedule::PerThread<Cache*> current{Cache::empty()};
+    static inline constinit schedule::PerThread<bool> exited{false};
+#else
     [[gnu::tls_model("initial-exec")]] static inline constinit thread_local Cache* current = Cache::empty();
     /// Set once the exit hook ran: this thread gets no cache any more.
     [[gnu::tls_model("initial-exec")]] static inline constinit thread_local bool exited = false;
+#endif
 };
 
 namespace thread {
 
 /// A word whose address is the calling thread's identity while it lives.
+#ifdef MPMM_SCHEDULE_BUILD
+inline constinit char identities[schedule::max_threads]{};
+inline const void* self() { return &identities[schedule::thread_index]; }
+#else
 [[gnu::tls_model("initial-exec")]] inline constinit thread_local char identity = 0;
 inline const void* self() { return &identity; }
+#endif
 
 /// Calls a function when a thread ends, after its C++ thread_local destructors. Constant-initialised; thread-safe; allocates nothing.
 class ExitHook {

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "schedule/scheduled_program.hpp"
+
+#include "harness/print.hpp"
+
+#include <algorithm>
+#include <sstream>
+
+namespace mpmm::fuzz {
+
+namespace {
+
+constexpr unsigned strategies = 3, max_depth = 8;
+constexpr std::size_t max_directives = 255;
+
+std::uint32_t load(const std::uint8_t* bytes, unsigned count) {
+    std::uint32_t value = 0;
+    for (unsigned i = 0; i < count; ++i) value |= std::uint32_t{bytes[i]} << 8 * i;
+    return value;
+}
+void store(std::uint32_t value, unsigned count, std::uint8_t* bytes) {
+    for (unsigned i = 0; i < count; ++i) bytes[i] = static_cast<std::uint8_t>(value >> 8 * i);
+}
+
+const char* name(Strategy strategy) {
+    static constexpr const char* names[] = {"pct", "random", "directed"};
+    return names[static_cast<unsigned>(strategy)];
+}
+
+/// Bugs need few switches, mostly early ones.
+std::uint32_t random_step(Random& random) { return static_cast<std::uint32_t>(random() % (random() % 2 == 0 ? 60 : 600)); }
+
+}  // namespace
+
+ScheduledProgram decode_scheduled(std::span<const std::uint8_t> bytes) {
+    ScheduledProgram scheduled;
+    std::uint8_t header[ScheduledProgram::header_size]{};
+    const std::size_t have = std::min(bytes.size(), sizeof header);
+    std::copy_n(bytes.begin(), have, header);
+    bytes = bytes.subspan(have);
+    // The system's own memory (see Flavour) would make runs depend on where it is.
+    scheduled.program.flavour = header[0] % 16 == 15 ? 0 : header[0];
+    Plan& plan = scheduled.plan;
+    plan.threads = static_cast<std::uint8_t>(2 + header[1] % 4 % 3);
+    plan.strategy = static_cast<Strategy>(header[1] / 4 % 4 % strategies);
+    plan.weak = (header[1] & 16) != 0;
+    plan.depth = static_cast<std::uint8_t>(1 + header[2] % max_depth);
+    plan.seed = load(header + 4, 4);
+    for (unsigned left = header[3]; left != 0 && bytes.size() >= ScheduledProgram::directive_size; --left) {
+        plan.directives.push_back({load(bytes.data(), 3), static_cast<std::uint8_t>(bytes[3] & 127), bytes[3] >= 128});
+        bytes = bytes.subspan(ScheduledProgram::directive_size);
+    }
+    for (; bytes.size() >= Operation::record_size; bytes = bytes.subspan(Operation::record_size)) {
+        Operation operation = decode_operation(bytes.data());
+        operation.thread = static_cast<std::uint8_t>(operation.thread % plan.threads);
+        scheduled.program.operations.push_back(operation);
+    }
+    return scheduled;
+}
+
+std::vector<std::uint8_t> encode(const ScheduledProgram& scheduled) {
+    const Plan& plan = scheduled.plan;
+    const auto& operations = scheduled.program.operations;
+    const std::size_t directives = std::min(plan.directives.size(), max_directives);
+    std::vector<std::uint8_t> bytes(ScheduledProgram::header_size + directives * ScheduledProgram::directive_size +
+                                    operations.size() * Operation::record_size);
+    bytes[0] = scheduled.program.flavour;
+    bytes[1] = static_cast<std::uint8_t>((plan.threads - 2) | static_cast<unsigned>(plan.strategy) * 4 | (plan.weak ? 16 : 0));
+    bytes[2] = static_cast<std::uint8_t>(plan.depth - 1);
+    bytes[3] = static_cast<std::uint8_t>(directives);
+    store(plan.seed, 4, bytes.data() + 4);
+    std::uint8_t* place = bytes.data() + ScheduledProgram::header_size;
+    for (std::size_t i = 0; i < directives; ++i, place += ScheduledProgram::directive_size) {
+        store(plan.directives[i].at, 3, place);
+        place[3] = static_cast<std::uint8_t>((plan.directives[i].value & 127) | (plan.directives[i].of_a_load ? 128 : 0));
+    }
+    for (const Operation& operation : operations) {
+        encode_operation(operation, place);
+        place += Operation::record_size;
+    }
+    return bytes;
+}
+
+std::size_t mutate_scheduled(std::uint8_t* data, std::size_t size, std::size_t most, Random& random) {
+    ScheduledProgram scheduled = decode_scheduled({data, size});
+    Plan& plan = scheduled.plan;
+    const auto thread = [&] { return static_cast<std::uint8_t>(random() % plan.threads); };
+    switch (random() % 8) {
+        case 0: plan.seed = static_cast<std::uint32_t>(random()); break;
+        case 1: plan.directives.push_back({random_step(random), thread(), plan.weak && random() % 3 == 0}); break;
+        case 2:
+            if (!plan.directives.empty()) plan.directives.erase(plan.directives.begin() + static_cast<long>(random() % plan.directives.size()));
+            break;
+        case 3:
+            if (!plan.directives.empty()) {
+                Directive& directive = plan.directives[random() % plan.directives.size()];
+                directive.at = random() % 2 == 0 ? random_step(random) : directive.at + static_cast<std::uint32_t>(random() % 5) - 2;
+                if (random() % 3 == 0) directive.value = thread();
+            }
+            break;
+        case 4:
+            plan.strategy = static_cast<Strategy>(random() % strategies);
+            plan.depth = static_cast<std::uint8_t>(1 + random() % 4);
+            if (random() % 4 == 0) plan.weak = !plan.weak;
+            if (random() % 4 == 0) plan.threads = static_cast<std::uint8_t>(2 + random() % 3);
+            break;
+        default: {
+            std::vector<std::uint8_t> bytes = encode(scheduled.program);
+            const std::size_t length = bytes.size(), room = most > length ? most : length + Operation::record_size;
+            bytes.resize(room);
+            bytes.resize(mutate(bytes.data(), length, room, random));
+            scheduled.program = decode(bytes);
+            break;
+        }
+    }
+    const auto bytes = encode(scheduled);
+    const std::size_t written = std::min(bytes.size(), most);
+    std::copy_n(bytes.begin(), written, data);
+    return written;
+}
+
+std::string describe(const ScheduledProgram& scheduled) {
+    const Plan& plan = scheduled.plan;
+    std::ostringstream text;
+    text << unsigned{plan.threads} << " threads, " << name(plan.strategy) << ", depth " << unsigned{plan.depth} << ", seed " << plan.seed
+         << (plan.weak ? ", weak memory" : "") << '\n';
+    for (const Directive& directive : plan.directives) {
+        if (directive.of_a_load) text << "load " << directive.at << " sees what was there " << unsigned{directive.value} << " stores before\n";
+        else text << "step " << directive.at << ": thread " << unsigned{directive.value} << '\n';
+    }
+    return text.str() + describe(scheduled.program);
+}
+
+}  // namespace mpmm::fuzz
