@@ -4,10 +4,10 @@
 import json
 import os
 
+import steps
 import tree as trees
 
 SECONDS = 60
-OPTIONS = ["-seed=1", "-timeout=20", "-max_len=301"]
 
 
 def read(path, project):
@@ -34,12 +34,9 @@ class Hunt:
         ended = trees.run(command, self.tree.work, trees.BUILD_SECONDS, memory=False)
         if not ended.ok:
             raise RuntimeError(f"{target} does not compile:\n{ended.output[-3000:]}")
-        found, corpus = self.tree.work / "found", self.tree.source / "fuzz/corpus" / target.removesuffix("_verify")
-        found.mkdir(exist_ok=True)
-        for old in found.iterdir():
-            old.unlink()
+        found, corpus = self.tree.empty("found"), self.tree.source / "fuzz/corpus" / target.removesuffix("_verify")
         folders = [found, corpus] if corpus.is_dir() else [found]
-        command = [self.build / "bin" / target, *OPTIONS, f"-artifact_prefix={self.tree.work}/", *options, *folders]
+        command = [self.build / "bin" / target, *steps.FUZZER, f"-artifact_prefix={self.tree.work}/", *options, *folders]
         return trees.run(command, self.tree.work, SECONDS + 120, memory=False)
 
     def check(self, target):

@@ -19,7 +19,7 @@ CONFIGURATION = [
     "-DCMAKE_LINK_DEPENDS_NO_SHARED=ON",
     "-DMPMM_BUILD_TOOLS=OFF",
 ]
-FUZZ_SECONDS = 10
+FUZZER = ("-seed=1", "-timeout=20", "-max_len=301")
 
 # As in the tests' CMakeLists.txt.
 UNTOUCHED = {"MPMM_OPTIONS": "quarantine_bytes=0:guard_sample_rate=0"}
@@ -77,9 +77,9 @@ def api(mode):
     yield from programs(f"api_test{mode}", f"api_start_test{mode}", library=library, environment=UNTOUCHED)
 
 
-def fuzz(target):
-    options = ("-seed=1", "-timeout=20", "-max_len=301", "-artifact_prefix={work}/", f"-max_total_time={FUZZ_SECONDS}")
-    return Step(target, "fuzz", (target,), (target, *options, "{source}/fuzz/corpus/" + target.removesuffix("_verify")))
+def fuzz(target, seconds):
+    options = (*FUZZER, "-artifact_prefix={work}/", f"-max_total_time={seconds}")
+    return Step(target, "fuzz", (target,), (target, *options, "{work}/found", "{source}/fuzz/corpus"))
 
 
 def steps(mutant):
@@ -93,7 +93,9 @@ def steps(mutant):
     if layer in ("platform", "api", "malloc", "front"):
         yield from programs("abi_test", "misuse_test")
     if mutant.operator == "order" or mutant.mutated == ";":
+        yield fuzz("fuzz_schedule_verify", 30)
+        yield fuzz("fuzz_schedule", 30)
         yield from programs("stress_test", tree="tsan", environment=UNTOUCHED)
     yield from programs("stress_test_verify", "stress_test", environment=UNTOUCHED)
-    yield fuzz("fuzz_heap_verify")
+    yield fuzz("fuzz_heap_verify", 10)
     yield from programs("layers_verify_test", "layers_test", environment=NO_NAMES)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -104,6 +105,13 @@ class Tree:
             if not stale.startswith("build/"):
                 (self.source / stale).unlink()
         return names
+
+    def empty(self, name):
+        """An empty folder among what programs may write to."""
+        folder = self.work / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
 
     def restore(self, name):
         """Undoes every change of a file."""

@@ -88,6 +88,7 @@ class Worker:
 
     def execute(self, step, seconds):
         folders = {"source": self.tree.source, "work": self.tree.work}
+        self.tree.empty("found")
         words = [word.format(**folders) for word in step.command]
         words[0] = str(self.tree.home / step.tree / "bin" / words[0])
         return trees.run(words, self.tree.work, seconds, dict(step.environment), memory=step.tree != "tsan")
