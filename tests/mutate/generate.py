@@ -9,7 +9,6 @@ from clang.cindex import CursorKind as Kind
 
 import mutant as mutants
 
-CLANG = "/usr/lib/llvm-19/lib/libclang.so.1"
 ARGUMENTS = ["-std=c++20", '-DMPMM_VERSION="0"', "-Isrc", "-Iinclude", "-fno-delayed-template-parsing"]
 
 # Not the allocator: its program, and the schedule fuzzer's seam.
@@ -100,8 +99,6 @@ class Generator:
         return sorted(self.found.values(), key=lambda m: (m.file, m.start, m.operator, m.mutated))
 
     def parse(self, name, arguments, wanted, text=None):
-        if not clang.cindex.Config.loaded and pathlib.Path(CLANG).exists():
-            clang.cindex.Config.set_library_file(CLANG)
         path = str(self.root / name)
         here = [f"-I{self.root}/{a[2:]}" if a.startswith("-I") else a for a in ARGUMENTS]
         unit = clang.cindex.Index.create().parse(path, here + arguments, [(path, text)] if text is not None else None)
@@ -163,15 +160,10 @@ class Generator:
             self.unary(start, end, function)
         if kind in (Kind.MEMBER_REF_EXPR, Kind.DECL_REF_EXPR, Kind.MEMBER_REF):
             self.swap(cursor.location.offset, function)
-        if kind == Kind.CALL_EXPR and "Atomic<" in str(children and children[0].type.spelling) + str(self.receiver(children)):
+        if kind == Kind.CALL_EXPR and any(child.type.spelling.endswith("memory_order") for child in children):
             self.default_order(start, end, function)
         if parent is not None and parent.kind in STATEMENTS:
             self.statement(cursor, parent, children, start, end, function)
-
-    @staticmethod
-    def receiver(children):
-        inner = list(children[0].get_children()) if children else []
-        return inner[0].type.spelling if inner else ""
 
     # ---- the operators ----
 

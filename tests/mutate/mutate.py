@@ -128,7 +128,7 @@ def parse(arguments):
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time (default %(default)s)")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no mutant after so long")
     parser.add_argument("--again", action="store_true", help="judge those that are known too")
-    parser.add_argument("--report", action="store_true", help="write docs/mutation.md from what is known, and run nothing")
+    parser.add_argument("--report", action="store_true", help="write docs/mutation.md from what is known of the default run, or of --all")
     parser.add_argument("--seeded", metavar="FILE", help="instead: bugs, each of which a fuzzer must find within a minute")
     return parser.parse_args(arguments)
 
@@ -137,6 +137,8 @@ def main(arguments=None):
     options = parse(arguments)
     if options.seeded:
         return seeded.main(PROJECT, HOME / "seeded", pathlib.Path(options.seeded))
+    if options.report:
+        options.only = options.sample = None
     selected = chosen(all_mutants(), options)
     if not selected:
         print("no such mutant", file=sys.stderr)

@@ -135,8 +135,8 @@ class Generator(WithFolder):
 
         (self.folder / "src/platform").mkdir(parents=True)
         (self.folder / "src/platform/atomics.hpp").write_text(
-            "#pragma once\nnamespace mpmm {\nenum Order { relaxed, acquire, release, seq_cst };\n"
-            "template <class T> struct Atomic { T load(Order = seq_cst); void store(T, Order = seq_cst); };\n}\n"
+            "#pragma once\nnamespace mpmm {\nenum memory_order { relaxed, acquire, release, seq_cst };\n"
+            "template <class T> struct Atomic { T load(memory_order = seq_cst); void store(T, memory_order = seq_cst); };\n}\n"
         )
         (self.folder / "src/x.cpp").write_text('#include "platform/atomics.hpp"\nusing namespace mpmm;\n' + text)
         found = [m for m in generate.Generator(self.folder).run() if m.file == "src/x.cpp"]
@@ -192,6 +192,7 @@ class Judgement(WithFolder):
             for before, after, outcome, by in [
                 ("i <= last", "i < last", "killed", "status 1"),
                 ("last)", "lost)", "stillborn", "use of undeclared identifier 'last'; did you mean 'lost'?"),
+                ("int sum", "static_assert(1 == 2);\nint sum", "killed", "static_assert"),
                 ("return total", "return last == 5 ? 0 : total", "survived", ""),
                 ("int total = 0, i", "int total = 0, j = 1, i", "unchanged", ""),
             ]:
