@@ -114,7 +114,9 @@ class Run:
 
 def write_report(selected, found, path):
     reasons = store.read_reasons(PROJECT / "tests/mutate/survivors.json")
-    path.write_text(store.report(found, reasons, len(selected)))
+    measured = [json.loads(file.read_text()) for file in HOME.glob("*/baseline.json")]
+    left_out = {name.split()[-1] for baseline in measured for name, seconds in baseline.items() if seconds is None}
+    path.write_text(store.report(found, reasons, len(selected), left_out))
     print(f"written: {path}")
 
 

@@ -200,7 +200,7 @@ class Judgement(WithFolder):
                 self.assertEqual((result.outcome, result.by), (outcome, by), before)
                 self.assertEqual(copy.read_text(), SOURCE.replace(before, after, 1))
             # A loop without an end, which gets half a second.
-            worker.baseline["seconds of plain sum_test"] = -3.9
+            worker.baseline["plain sum_test"] = -3.9
             self.assertEqual(worker.judge(mutant_at("total += i++", 'asm volatile("")')).by, "a hang")
             worker.put(None, worker.mutant)
         self.assertEqual(copy.read_text(), SOURCE)
@@ -210,8 +210,15 @@ class Judgement(WithFolder):
         project = make_project(self.folder / "project")
         (project / "test.cpp").write_text("int main() { return 1; }\n")
         step = steps.Step("sum_test", "plain", ("sum_test",), ("sum_test",))
-        with mock.patch.object(steps, "steps", lambda mutant: [step]), self.assertRaisesRegex(RuntimeError, "fails without any mutant"):
-            workers.Worker(project, self.folder / "home", 1).judge(mutant_at("i <= last", "i < last"))
+        fuzzer = dataclasses.replace(step, tree="fuzz")
+        with mock.patch.dict(steps.TREES, fuzz=[]), mock.patch.object(workers, "LIBRARIES", ["mpmm_objects"]):
+            worker = workers.Worker(project, self.folder / "home", 1)
+            with mock.patch.object(steps, "steps", lambda mutant: [step]), self.assertRaisesRegex(RuntimeError, "fails without any mutant"):
+                worker.judge(mutant_at("i <= last", "i < last"))
+            told = io.StringIO()
+            with mock.patch.object(steps, "steps", lambda mutant: [fuzzer]), contextlib.redirect_stderr(told):
+                self.assertEqual(worker.judge(mutant_at("i <= last", "i < last")).outcome, "survived")
+        self.assertIn("sum_test is left out: it fails without any mutant: status 1", told.getvalue())
 
     def test_a_changed_project_is_copied_again(self):
         project = make_project(self.folder / "project")
@@ -291,6 +298,8 @@ class Results(WithFolder):
         self.assertIn("zero stays zero", alike_part)
         self.assertIn("Sum.Includes the last", alike_part.split("## Tests that were written")[1])
         self.assertNotIn("Not finished", page)
+        self.assertNotIn("Without", page)
+        self.assertIn("Without fuzz_x, which fails", store.report(found, reasons, 3, {"fuzz_x"}))
         self.assertIn("Not finished: 3 of 4 mutants", store.report(found, reasons, 4))
 
     def test_reasons_file(self):

@@ -76,13 +76,14 @@ def read_reasons(path):
     return reasons
 
 
-def report(results, reasons, wanted):
-    """The page: what `results` add up to, of `wanted` mutants."""
+def report(results, reasons, wanted, left_out=()):
+    """The page: what `results` add up to, of `wanted` mutants, judged without the fuzzers `left_out`."""
     results = sorted(results, key=lambda r: r.id)
     equivalent = {key: text for key, (kind, text) in reasons.items() if kind == "equivalent"}
     out = ["# Mutation testing", ""]
     if len(results) < wanted:
         out += [f"**Not finished: {len(results)} of {wanted} mutants of this run.**", ""]
+    out += [f"**Without {name}, which fails without any mutant.**\n" for name in sorted(left_out)]
     out += [
         "`ci/mutate` changes the allocator's sources in one place at a time and runs tests, properties and fuzzers in verify until one fails. The score is",
         "the share of killed mutants among those that can be: not those that do not compile, nor those whose machine code is the same, nor those that are",

@@ -2,6 +2,7 @@
 """Judges one mutant after the other in a tree of its own."""
 import json
 import re
+import sys
 import time
 
 import steps
@@ -55,15 +56,21 @@ class Worker:
         return self.baseline[name]
 
     def limit(self, step):
+        """The seconds a step may take; None for a fuzzer that finds something without any mutant, and tells nothing then."""
+
         def measure():
             ended = self.made(step)
             if ended.ok:
                 ended = self.execute(step, trees.BUILD_SECONDS)
+                if not ended.ok and step.tree == "fuzz":
+                    print(f"{step.name} is left out: it fails without any mutant: {how_it_ended(ended)}", file=sys.stderr)
+                    return None
             if not ended.ok:
                 raise RuntimeError(f"{step.name} fails without any mutant:\n{ended.output[-3000:]}")
             return ended.seconds
 
-        return 5 * self.unmutated(f"seconds of {step.tree} {step.name}", measure) + 20
+        seconds = self.unmutated(f"{step.tree} {step.name}", measure)
+        return None if seconds is None else 5 * seconds + 20
 
     def changes(self, library):
         """Whether the mutant changes an object library's machine code. The library has been built."""
@@ -104,7 +111,8 @@ class Worker:
         name, changed = "", {}
         for step in steps.steps(mutant):
             name = step.name
-            seconds = self.limit(step)
+            if (seconds := self.limit(step)) is None:
+                continue
             ended = self.made(step)
             if not ended.ok:
                 if "static assertion failed" in ended.output:
