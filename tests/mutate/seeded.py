@@ -23,7 +23,7 @@ class Hunt:
     def __init__(self, project, home):
         self.tree = trees.Tree(project, home, os.cpu_count() or 1)
         self.tree.synchronise()
-        ended = trees.run(["cmake", "--preset", "fuzz"], self.tree.source, trees.BUILD_SECONDS, memory=False)
+        ended = trees.run(["cmake", "--preset", "fuzz"], self.tree.source, trees.BUILD_SECONDS)
         if not ended.ok:
             raise RuntimeError(f"cmake failed:\n{ended.output[-3000:]}")
         self.build = self.tree.source / "build/fuzz"
@@ -31,13 +31,13 @@ class Hunt:
     def run(self, target, *options):
         """Builds and runs a target from the corpus as it is."""
         command = ["cmake", "--build", self.build, "--target", target]
-        ended = trees.run(command, self.tree.work, trees.BUILD_SECONDS, memory=False)
+        ended = trees.run(command, self.tree.work, trees.BUILD_SECONDS)
         if not ended.ok:
             raise RuntimeError(f"{target} does not compile:\n{ended.output[-3000:]}")
         found, corpus = self.tree.empty("found"), self.tree.source / "fuzz/corpus" / target.removesuffix("_verify")
         folders = [found, corpus] if corpus.is_dir() else [found]
         command = [self.build / "bin" / target, *steps.FUZZER, f"-artifact_prefix={self.tree.work}/", *options, *folders]
-        return trees.run(command, self.tree.work, SECONDS + 120, memory=False)
+        return trees.run(command, self.tree.work, SECONDS + 120)
 
     def check(self, target):
         """Without a bug there must be nothing to find."""

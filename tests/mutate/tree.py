@@ -3,15 +3,12 @@
 import hashlib
 import os
 import pathlib
-import resource
 import shutil
 import signal
 import subprocess
 import time
 
 BUILD_SECONDS = 1200
-# What a broken allocator may take before the system refuses it.
-MEMORY_BYTES = 6 << 30
 FILE_BYTES = 1 << 30
 
 
@@ -37,8 +34,13 @@ def digest(root, names):
 def sandbox():
     """The prefix of a command that sees and signals no process but its own."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    # The first process of such a space is spared signals, as no other is: that is a shell.
-    return ["unshare", *user, "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", '"$@"; exit $?', "sh"]
+    return [
+        # Whoever ends this program ends what it started, and where memory is short the mutant goes first: limits would change what verify does.
+        *["setpriv", "--pdeathsig", "KILL", "choom", "-n", "1000", "--", "prlimit", "--core=0", f"--fsize={FILE_BYTES}"],
+        *["unshare", *user, "--pid", "--fork", "--kill-child", "--mount-proc"],
+        # The first process of such a space is spared signals, as no other is: that is a shell.
+        *["sh", "-c", '"$@"; exit $?', "sh"],
+    ]
 
 
 class Ended:
@@ -52,28 +54,18 @@ class Ended:
         return self.status == 0
 
 
-def limit_resources(memory):
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
-    if memory:
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-
-
-def run(command, cwd, seconds, environment=None, memory=True):
-    """Runs a command in `cwd`. Compilers need no limit on memory, and a sanitizer's shadow is more than that."""
+def run(command, cwd, seconds, environment=None):
     log = pathlib.Path(cwd) / "output"
     started = time.monotonic()
     with open(log, "wb") as out:
         process = subprocess.Popen(
-            # Whoever ends this program ends what it started.
-            ["setpriv", "--pdeathsig", "KILL", *sandbox(), *map(str, command)],
+            [*sandbox(), *map(str, command)],
             cwd=cwd,
             env={**os.environ, "TMPDIR": str(cwd), **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: limit_resources(memory),
         )
         try:
             status = process.wait(seconds)
@@ -125,12 +117,12 @@ class Tree:
         path.chmod((self.project / name).stat().st_mode)
 
     def configure(self, build, *options):
-        ended = run(["cmake", "-G", "Ninja", "-S", self.source, "-B", self.home / build, *options], self.work, BUILD_SECONDS, memory=False)
+        ended = run(["cmake", "-G", "Ninja", "-S", self.source, "-B", self.home / build, *options], self.work, BUILD_SECONDS)
         if not ended.ok:
             raise RuntimeError(f"cmake failed:\n{ended.output[-3000:]}")
 
     def ninja(self, build, targets):
-        return run(["ninja", "-C", self.home / build, "-j", self.jobs, *targets], self.work, BUILD_SECONDS, memory=False)
+        return run(["ninja", "-C", self.home / build, "-j", self.jobs, *targets], self.work, BUILD_SECONDS)
 
     def code(self, build, library):
         """What an object library's machine code and data are, whatever its debug information says."""

@@ -36,7 +36,7 @@ class Worker:
         build = self.tree.home / step.tree
         objects = [step.unit, *trees.objects_of(build, step.library)]
         command = ["clang++-19", "-o", f"bin/{step.command[0]}", *objects, "-lgtest_main", "-lgtest", "-lpthread", "-ldl"]
-        return trees.run(command, build, trees.BUILD_SECONDS, memory=False)
+        return trees.run(command, build, trees.BUILD_SECONDS)
 
     def made(self, step):
         """Builds what a step needs."""
@@ -98,7 +98,7 @@ class Worker:
         self.tree.empty("found")
         words = [word.format(**folders) for word in step.command]
         words[0] = str(self.tree.home / step.tree / "bin" / words[0])
-        return trees.run(words, self.tree.work, seconds, dict(step.environment), memory=step.tree != "tsan")
+        return trees.run(words, self.tree.work, seconds, dict(step.environment))
 
     def judge(self, mutant):
         started = time.monotonic()
