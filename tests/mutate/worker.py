@@ -70,7 +70,7 @@ class Worker:
             return ended.seconds
 
         seconds = self.unmutated(f"{step.tree} {step.name}", measure)
-        return None if seconds is None else 5 * seconds + 20
+        return None if seconds is None else 3 * seconds + 30
 
     def changes(self, library):
         """Whether the mutant changes an object library's machine code. The library has been built."""
