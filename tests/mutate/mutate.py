@@ -8,6 +8,7 @@ build/mutate/results.jsonl and not judged again while the sources are the same; 
 import argparse
 import collections
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
@@ -158,7 +159,13 @@ def main(arguments=None):
         return 0
     todo = [m for m in selected if options.again or m.id not in known]
     print(f"{len(selected)} mutants, {len(selected) - len(todo)} of them known")
-    Run(todo, results, options).go()
+    with open(HOME / "lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another run is at work here", file=sys.stderr)
+            return 2
+        Run(todo, results, options).go()
     found = known_of(selected, results).values()
     if len(found) == len(selected) and not options.only and options.sample is None:
         write_report(selected, found, page)

@@ -199,6 +199,7 @@ class Judgement(WithFolder):
                 result = worker.judge(mutant_at(before, after))
                 self.assertEqual((result.outcome, result.by), (outcome, by), before)
                 self.assertEqual(copy.read_text(), SOURCE.replace(before, after, 1))
+            self.assertEqual(worker.judge(mutant_at("int total = 0, i", "int total = 0, j = 1, i", "order")).outcome, "survived")
             # A loop without an end, which gets half a second.
             worker.baseline["plain sum_test"] = -9.8
             self.assertEqual(worker.judge(mutant_at("total += i++", 'asm volatile("")')).by, "a hang")

@@ -96,6 +96,7 @@ def steps(mutant):
         yield fuzz("fuzz_schedule_verify", 30)
         yield fuzz("fuzz_schedule", 30)
         yield from programs("stress_test", tree="tsan", environment=UNTOUCHED)
-    yield from programs("stress_test_verify", "stress_test", environment=UNTOUCHED)
+    for mode in ("_verify", ""):
+        yield from programs(f"stress_test{mode}", library=f"mpmm{mode}_objects", environment=UNTOUCHED)
     yield fuzz("fuzz_heap_verify", 10)
     yield from programs("layers_verify_test", "layers_test", environment=NO_NAMES)
