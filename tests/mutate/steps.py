@@ -37,7 +37,6 @@ UNIT = {
     "heap": "verify/invariants heap/heap | verify/invariants_lists verify/seams",
     "front": "",
     "api": "",
-    "malloc": "",
     "verify": "verify/invariants verify/running | verify/invariants_lists verify/seams verify/reachability verify/symbolize",
 }
 MACHINERY = {"modules", "roots", "stop_world", "unwind_code", "unwind", "reachability", "symbolize"}
@@ -84,13 +83,16 @@ def fuzz(target, seconds):
 
 def steps(mutant):
     layer = mutant.layer
+    if layer == "malloc":  # in no other library
+        yield from programs("abi_test", "misuse_test", "settings_test", "hostile_test", "detect_test")
+        return
     yield from api("_verify")
     yield from api("")
     yield from unit_steps(layer)
     yield from programs("properties_verify", "properties")
-    if layer in ("platform", "front", "verify", "malloc"):
+    if layer in ("platform", "front", "verify"):
         yield from programs("detect_test", "settings_test", "hostile_test", library="mpmm_malloc_verify_objects")
-    if layer in ("platform", "api", "malloc", "front"):
+    if layer in ("platform", "api", "front"):
         yield from programs("abi_test", "misuse_test")
     if mutant.operator == "order" or mutant.mutated == ";":
         yield fuzz("fuzz_schedule_verify", 30)
