@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// replay [--trace] FILE|FOLDER...: runs found inputs, in any build. --trace writes each operation to stderr before it runs. Exits 1 after
-// the first failure, with the program and what went wrong.
-#include "harness/executor.hpp"
-#include "harness/print.hpp"
+// replay_TARGET [--trace] FILE|FOLDER...: runs found inputs through a fuzz target, in any build. --trace writes each operation to stderr
+// before it runs. The first failure ends it with abort(), after the target and then this program said what failed.
+#include "harness/target.hpp"
+#include "mpmm/mpmm.h"
 
 #include <algorithm>
+#include <csignal>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <iostream>
 #include <iterator>
+#include <string_view>
+#include <vector>
 
-using namespace mpmm::fuzz;
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
 namespace {
+
+/// The input that runs, for whoever dies in it.
+std::filesystem::path running;
+
+void on_abort(int, siginfo_t*, void*) { std::cerr << "replay: " << running.string() << " failed" << std::endl; }
 
 std::vector<std::filesystem::path> files_of(const std::filesystem::path& path) {
     if (!std::filesystem::is_directory(path)) return {path};
@@ -23,37 +31,38 @@ std::vector<std::filesystem::path> files_of(const std::filesystem::path& path) {
     return files;
 }
 
-bool replay(const std::filesystem::path& file, bool trace) {
+bool replay(const std::filesystem::path& file) {
     std::ifstream input(file, std::ios::binary);
     if (!input) {
         std::cerr << "replay: cannot read " << file << '\n';
         return false;
     }
     const std::vector<std::uint8_t> bytes{std::istreambuf_iterator<char>(input), {}};
-    const Program program = decode(bytes);
-    Subject subject;
-    const auto failure = Executor(subject).run(program, trace ? &std::cerr : nullptr);
-    if (failure) std::cerr << describe(program) << file.string() << ": FAILED: " << failure->message << '\n';
-    return !failure;
+    running = file;
+    LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
+    return true;
 }
 
 }  // namespace
 
 int main(int count, char** arguments) {
-    bool trace = false;
+    struct sigaction action{};
+    action.sa_sigaction = on_abort;
+    action.sa_flags = SA_SIGINFO;
+    ::sigaction(SIGABRT, &action, nullptr);
     std::size_t runs = 0;
     for (int i = 1; i < count; ++i) {
         if (arguments[i] == std::string_view("--trace")) {
-            trace = true;
+            mpmm::fuzz::trace = &std::cerr;
             continue;
         }
         for (const auto& file : files_of(arguments[i])) {
-            if (!replay(file, trace)) return 1;
+            if (!replay(file)) return 1;
             ++runs;
         }
     }
     if (runs == 0) {
-        std::cerr << "usage: replay [--trace] FILE|FOLDER...\n";
+        std::cerr << "usage: replay_TARGET [--trace] FILE|FOLDER...\n";
         return 2;
     }
     std::cout << runs << " inputs replayed (" << mpmm_version() << ")\n";

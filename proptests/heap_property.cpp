@@ -6,8 +6,11 @@
 #include "harness/isolated.hpp"
 #include "harness/test_backend.hpp"
 
+#include <algorithm>
 #include <gtest/gtest.h>
+#include <iostream>
 #include <rapidcheck/gtest.h>
+#include <sstream>
 
 namespace mpmm::fuzz {
 namespace {
@@ -45,6 +48,25 @@ RC_GTEST_PROP(Language, EveryByteStringIsAProgram, (const std::vector<std::uint8
         RC_ASSERT(operation.variant < Operation::variant_count);
     }
     RC_ASSERT(decode(encode(program)) == program);
+}
+
+/// Whatever goes wrong with one kind of operation is told with nothing but that operation, and programs have every kind.
+TEST(Language, ProgramsShrinkToOneOperationOfAnyKind) {
+    std::ostringstream quiet;
+    std::streambuf* const before = std::cerr.rdbuf(quiet.rdbuf());
+    for (unsigned i = 0; i < static_cast<unsigned>(Kind::count); ++i) {
+        const auto kind = static_cast<Kind>(i);
+        Program smallest;
+        const bool passed = rc::check("there is no such operation", [&](const Program& program) {
+            const auto found = std::ranges::find(program.operations, kind, &Operation::kind);
+            if (found == program.operations.end()) return;
+            smallest = program;
+            RC_FAIL("there is one");
+        });
+        EXPECT_FALSE(passed) << name(kind);
+        EXPECT_EQ(smallest, (Program{.operations = {Operation{.kind = kind}}})) << describe(smallest);
+    }
+    std::cerr.rdbuf(before);
 }
 
 }  // namespace

@@ -4,8 +4,10 @@
 #include "configs.hpp"
 #include "mpmm/mpmm.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
+#include <vector>
 
 namespace mpmm {
 namespace {
@@ -30,7 +32,8 @@ TYPED_TEST(SizeClassesProperty, ClassesAreMonotoneAndTight) {
         if (index != 0) RC_ASSERT(Classes::size_of(index - 1) < size);
         RC_ASSERT(Classes::of(Classes::size_of(index)) == index);
         RC_ASSERT((size <= other) <= (index <= Classes::of(other)));
-        if (size > 128) RC_ASSERT((Classes::size_of(index) - size) * 8 <= Classes::size_of(index));
+        const std::size_t waste = Classes::size_of(index) - size;
+        RC_ASSERT((size > 128 ? waste * 8 <= Classes::size_of(index) : waste <= (size > 8 ? 15u : 8u)));
     }));
 }
 
@@ -44,6 +47,44 @@ TYPED_TEST(SizeClassesProperty, ReciprocalDivides) {
         const auto [quotient, exact] = Reciprocal(size).divide(offset);
         RC_ASSERT(quotient == offset / size);
         RC_ASSERT(exact == (offset % size == 0));
+    }));
+}
+
+/// Whatever the limit of intrusive ones: blocks fit their slot and one bitmap, fill its words where they can, and share at most 64 pages.
+TYPED_TEST(SizeClassesProperty, ShapesFit) {
+    using G = typename TypeParam::Geometry;
+    using Classes = SizeClasses<G>;
+    EXPECT_TRUE(rc::check("shapes fit", [] {
+        const unsigned index = *rc::gen::inRange(0u, Classes::count);
+        const std::size_t intrusive_max = *any_size(G::page), size = Classes::size_of(index);
+        const auto shape = Classes::shape(index, intrusive_max);
+        const std::size_t slot = std::size_t{1} << shape.slot_shift, used = shape.blocks * size;
+        RC_ASSERT(shape.size == size);
+        RC_ASSERT(shape.intrusive == (size <= intrusive_max));
+        RC_ASSERT(shape.blocks != 0);
+        RC_ASSERT(used <= slot);
+        RC_ASSERT(slot <= G::chunk);
+        RC_ASSERT(slot / size <= G::map_bits);
+        RC_ASSERT((64 * size > G::chunk || shape.blocks % 64 == 0));
+        RC_ASSERT((size < G::page ? used <= 64 * G::page : shape.blocks <= 64));
+        // Naturally aligned.
+        RC_ASSERT(slot % (size & ~(size - 1)) == 0u);
+    }));
+}
+
+/// The alignment that mpmm.h promises, of blocks as they come.
+TEST(SizesOfTheApi, BlocksAreAligned) {
+    EXPECT_TRUE(rc::check("blocks are aligned", [] {
+        const std::size_t shift = *rc::gen::inRange<std::size_t>(0, 17), page = mpmm_backend_page_size();
+        const std::size_t size = *rc::gen::oneOf(rc::gen::just(std::size_t{1} << shift), any_size(4 * mpmm_backend_chunk_size()));
+        const std::size_t natural = std::has_single_bit(size) && size <= page ? size : 1, least = size >= 16 ? 16 : std::bit_floor(size);
+        RC_ASSERT(mpmm_good_alignment(size) >= std::max({natural, least, std::size_t{1}}));
+        std::vector<void*> blocks(3);
+        for (void*& block : blocks) block = mpmm_malloc(size);
+        for (void* const block : blocks) {
+            RC_ASSERT(reinterpret_cast<std::uintptr_t>(block) % mpmm_good_alignment(size) == 0u);
+            mpmm_free(block, size);
+        }
     }));
 }
 

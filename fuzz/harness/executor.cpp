@@ -115,7 +115,9 @@ void Executor::finish() {
 
 // ---- checks ----
 
-void Executor::expect_errno_kept(const char* what) const { expect(mine().errno_after == no_errno, what, " changed errno to ", mine().errno_after); }
+void Executor::expect_errno_kept(const char* what) const {
+    expect(mine().errno_after == no_errno, what, " changed errno to ", mine().errno_after);
+}
 
 void Executor::expect_refusal(std::size_t size, const char* what) const {
     expect(impossible(size) || backend_refused(), what, " of ", size, " bytes returned NULL, but there was memory");

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <sstream>
 #include <sys/mman.h>
+#include <utility>
 
 namespace mpmm::fuzz {
 
@@ -73,22 +74,26 @@ auto TestBackend::Arena::holder(std::uintptr_t address, std::size_t size) -> std
     return address + size <= found->first + found->second.size ? found : taken.end();
 }
 
+bool TestBackend::map() {
+    const std::size_t chunk = mpmm_backend_chunk_size();
+    return chunks_.map(arena_chunks * chunk, 4 * chunk, chunks_hint) &&
+           zero_chunks_.map(arena_chunks * chunk, 4 * chunk, zero_chunks_hint) &&
+           small_.map(small_bytes, mpmm_backend_page_size(), small_hint);
+}
+
 bool TestBackend::install() {
     if (installed_) return true;
-    const std::size_t chunk = mpmm_backend_chunk_size();
-    if (!chunks_.map(arena_chunks * chunk, 4 * chunk, chunks_hint) ||
-        !zero_chunks_.map(arena_chunks * chunk, 4 * chunk, zero_chunks_hint) ||
-        !small_.map(small_bytes, mpmm_backend_page_size(), small_hint))
-        return false;
+    if (!map()) return false;
     const mpmm_backend backend = callbacks();
     mpmm_options options{};
     options.struct_size = sizeof options;
     options.backend = &backend;
     // The purging that time drives belongs to the program; see the operations `option` and `time`.
-    options.settings = "purge=0:purge_delay_ms=1"
+    options.settings =
+        "purge=0:purge_delay_ms=1"
 #if defined(MPMM_SCHEDULE_BUILD) && defined(MPMM_VERIFY_BUILD)
-                       // What is freed is free: the heap is what is hunted here. Stacks are no virtual thread's.
-                       ":quarantine_bytes=0:guard_sample_rate=0:stack_depth=0:symbolizer=0"
+        // What is freed is free: the heap is what is hunted here. Stacks are no virtual thread's.
+        ":quarantine_bytes=0:guard_sample_rate=0:stack_depth=0:symbolizer=0"
 #endif
         ;
     installed_ = mpmm_init(&options) == 0;
@@ -115,11 +120,15 @@ mpmm_backend TestBackend::callbacks() {
     return backend;
 }
 
-void TestBackend::start(const Flavour& flavour) {
+void TestBackend::begin(const Flavour& flavour) {
     flavour_ = flavour;
-    used_system_ = used_system_ || flavour.system;
     refuse_nothing();
     misuse_.clear();
+}
+
+void TestBackend::start(const Flavour& flavour) {
+    begin(flavour);
+    used_system_ = used_system_ || flavour.system;
     // Behind the API, which allows one backend per process. All that remains of the last one is memory that is never given back.
     BuildHeap::shared.backend.use(flavour.system ? mpmm_backend{} : callbacks());
 }
@@ -137,6 +146,15 @@ void TestBackend::finish() {
     BuildHeap::shared.backend.use(callbacks());
 }
 
+void TestBackend::reset() {
+    for (Arena* const arena : {&chunks_, &zero_chunks_, &small_}) {
+        if (arena != &chunks_)
+            for (const auto& [address, extent] : arena->taken) drop_pages(address, extent.size);
+        arena->taken.clear();
+    }
+    outstanding_ = 0;
+}
+
 void TestBackend::refuse(Call call, unsigned after, unsigned times) { faults_[static_cast<unsigned>(call)] = {after, times}; }
 
 void TestBackend::refuse_nothing() {
@@ -151,6 +169,7 @@ bool TestBackend::refuses(Call call) {
         return false;
     }
     --fault.times;
+    ++refusals_;
     return true;
 }
 
@@ -187,6 +206,7 @@ void* TestBackend::allocate(std::size_t size, std::size_t alignment) {
         misused("allocate with a bad size or alignment", alignment, size);
         return nullptr;
     }
+    if (repeated_ != nullptr && alignment >= mpmm_backend_chunk_size()) return std::exchange(repeated_, nullptr);
     Arena& arena = alignment >= mpmm_backend_chunk_size() ? (flavour_.zeroed ? zero_chunks_ : chunks_) : small_;
     const std::uintptr_t place = refuses(Call::allocate) || size > arena.end - arena.begin ? 0 : arena.place(size, alignment);
     if (place == 0) {

@@ -30,18 +30,30 @@ class TestBackend {
 
     static TestBackend& instance();
 
+    /// Reserves the arenas. False when the system refuses.
+    bool map();
+    mpmm_backend callbacks();
     /// Makes the allocator use this backend, for good. False when it refuses.
     bool install();
+    /// A run begins, of callbacks() that the caller gives to a layer.
+    void begin(const Flavour& flavour);
     /// Starts a run: no faults, and memory as this flavour has it. What the allocator still holds of the last one stays valid.
     void start(const Flavour& flavour);
     /// After a run: what the allocator lost because it was refused is free again.
     void finish();
+    /// Takes everything back, from a layer that is no more.
+    void reset();
 
     /// From now on the call fails `times` times, after `after` more successes. Both small.
     void refuse(Call call, unsigned after, unsigned times);
     void refuse_nothing();
+    /// Against the contract: the next request for chunks gets this memory, which is in use. Null: no longer.
+    void repeat(void* memory) { repeated_ = memory; }
+    bool repeats() const { return repeated_ != nullptr; }
     /// Refusals of allocate() so far: a request may fail in an operation only when this grew.
     std::size_t refused_allocations() const { return refused_allocations_; }
+    /// Calls of all kinds that were refused as refuse() wanted.
+    std::size_t refusals() const { return refusals_; }
     /// What the allocator did against the contract, or empty.
     const std::string& misuse() const { return misuse_; }
 
@@ -80,14 +92,14 @@ class TestBackend {
     int deallocate(void* address, std::size_t size);
     int purge(void* address, std::size_t size);
     int resize(void* address, std::size_t old_size, std::size_t new_size);
-    mpmm_backend callbacks();
 
     Flavour flavour_;
     Arena chunks_;       ///< whole chunks; their memory keeps whatever was in it
     Arena zero_chunks_;  ///< whole chunks that read as zero, for that flavour
     Arena small_;        ///< everything else; always reads as zero
     Fault faults_[call_count];
-    std::size_t refused_allocations_ = 0, outstanding_ = 0;
+    std::size_t refused_allocations_ = 0, refusals_ = 0, outstanding_ = 0;
+    void* repeated_ = nullptr;
     std::string misuse_;
     bool installed_ = false, used_system_ = false;
 };

@@ -13,9 +13,6 @@
 #if defined(MPMM_FUZZ_ASAN)
 #include <sanitizer/common_interface_defs.h>
 #endif
-#if defined(MPMM_FUZZ_TSAN)
-#include <sanitizer/tsan_interface.h>
-#endif
 
 /// libFuzzer takes a counter that was never so high for a new feature: orders of accesses that were not seen before make an input worth
 /// keeping.
@@ -35,23 +32,18 @@ class FiberScheduler::Fibers {
             sides_[thread].bottom = stack;
             sides_[thread].size = stack_size;
             const boost::context::stack_context context{.size = stack_size, .sp = static_cast<char*>(stack) + stack_size};
-            sides_[thread].fiber = boost::context::fiber(std::allocator_arg, boost::context::preallocated(context.sp, context.size, context),
-                                                         Keeper{}, [this, &scheduler, thread](boost::context::fiber&& from) {
-                                                             arrive(std::move(from), nullptr);
-                                                             for (;;) scheduler.body_of(thread);
-                                                             return boost::context::fiber{};
-                                                         });
-#if defined(MPMM_FUZZ_TSAN)
-            sides_[thread].tsan = __tsan_create_fiber(0);
-#endif
+            sides_[thread].fiber =
+                boost::context::fiber(std::allocator_arg, boost::context::preallocated(context.sp, context.size, context), Keeper{},
+                                      [this, &scheduler, thread](boost::context::fiber&& from) {
+                                          arrive(std::move(from), nullptr);
+                                          for (;;) scheduler.body_of(thread);
+                                          return boost::context::fiber{};
+                                      });
         }
-#if defined(MPMM_FUZZ_TSAN)
-        sides_[main_thread].tsan = __tsan_get_current_fiber();
-#endif
     }
 
-    /// Goes on in `to`; returns when somebody goes on here. `ordered`: what happened here happens before what follows there.
-    void go_on(unsigned to, bool ordered) {
+    /// Goes on in `to`; returns when somebody goes on here.
+    void go_on(unsigned to) {
         const unsigned from = current_;
         const int saved_errno = errno;
         void* fake_stack = nullptr;
@@ -61,23 +53,8 @@ class FiberScheduler::Fibers {
 #if defined(MPMM_FUZZ_ASAN)
         __sanitizer_start_switch_fiber(&fake_stack, sides_[to].bottom, sides_[to].size);
 #endif
-#if defined(MPMM_FUZZ_TSAN)
-        __tsan_switch_to_fiber(sides_[to].tsan, ordered ? 0 : __tsan_switch_to_fiber_no_sync);
-#endif
-        (void)ordered;
         arrive(std::move(sides_[to].fiber).resume(), fake_stack);
         errno = saved_errno;
-    }
-    /// The start of a run happens before its threads, and they before its end. (Switches in between order nothing.)
-    void order_before() {
-#if defined(MPMM_FUZZ_TSAN)
-        __tsan_release(this);
-#endif
-    }
-    void order_after() {
-#if defined(MPMM_FUZZ_TSAN)
-        __tsan_acquire(this);
-#endif
     }
 
   private:
@@ -90,7 +67,6 @@ class FiberScheduler::Fibers {
         boost::context::fiber fiber;
         const void* bottom = nullptr;
         std::size_t size = 0;
-        void* tsan = nullptr;
     };
     static constexpr std::size_t stack_size = std::size_t{1} << 20;
 
@@ -109,8 +85,9 @@ class FiberScheduler::Fibers {
 
 FiberScheduler::FiberScheduler() : fibers_(std::make_unique<Fibers>(*this)) {}
 FiberScheduler::~FiberScheduler() {
-    // A stack in the middle of a run cannot be unwound.
-    fibers_.release();
+    // A stack in the middle of a run cannot be unwound: it stays.
+    static std::vector<Fibers*> kept;
+    kept.push_back(fibers_.release());
 }
 
 std::optional<Failure> FiberScheduler::run(const Plan& plan, std::function<void(unsigned)> body) {
@@ -124,13 +101,13 @@ std::optional<Failure> FiberScheduler::run(const Plan& plan, std::function<void(
     ages_.clear();
     recorded_.clear();
     for (const Directive& directive : plan.directives) (directive.of_a_load ? ages_ : switches_).push_back(directive);
-    const auto earlier = [](const Directive& a, const Directive& b) { return a.at < b.at; };
-    std::stable_sort(switches_.begin(), switches_.end(), earlier);
-    std::stable_sort(ages_.begin(), ages_.end(), earlier);
+    const auto earlier = [](const Directive& a, const Directive& b) { return std::pair(a.at, a.value) < std::pair(b.at, b.value); };
+    std::sort(switches_.begin(), switches_.end(), earlier);
+    std::sort(ages_.begin(), ages_.end(), earlier);
     if (plan.strategy == Strategy::pct) {
         // Change points that the input does not name.
         while (switches_.size() + 1 < plan.depth) switches_.push_back({random_.below(400), 0, false});
-        std::stable_sort(switches_.begin(), switches_.end(), earlier);
+        std::sort(switches_.begin(), switches_.end(), earlier);
     }
     history_.clear();
     stored_.fill({});
@@ -154,9 +131,7 @@ std::optional<Failure> FiberScheduler::run(const Plan& plan, std::function<void(
         ++next_switch_;
     }
     recorded_.push_back({0, static_cast<std::uint8_t>(first), false});
-    fibers_->order_before();
-    fibers_->go_on(first, true);
-    fibers_->order_after();
+    fibers_->go_on(first);
     schedule::scheduler = nullptr;
     running_ = false;
     thread_index = before;
@@ -164,14 +139,12 @@ std::optional<Failure> FiberScheduler::run(const Plan& plan, std::function<void(
 }
 
 void FiberScheduler::body_of(unsigned thread) {
-    fibers_->order_after();
     try {
         body_(thread);
     } catch (Failure& failure) {
         failure_ = std::move(failure);
     }
-    if (failure_) fibers_->go_on(main_thread, true);
-    fibers_->order_before();
+    if (failure_) fibers_->go_on(main_thread);
     states_[thread] = State::ended;
     leave_thread();
 }
@@ -184,7 +157,7 @@ void FiberScheduler::leave_thread() {
         waits = waits || states_[other] == State::asleep;
     }
     if (!any && !waits) {
-        fibers_->go_on(main_thread, true);
+        fibers_->go_on(main_thread);
         return;
     }
     ++step_;
@@ -195,7 +168,7 @@ void FiberScheduler::leave_thread() {
 
 void FiberScheduler::give_up(std::string why) {
     failure_ = Failure{std::move(why)};
-    fibers_->go_on(main_thread, true);
+    fibers_->go_on(main_thread);
     std::abort();
 }
 
@@ -245,7 +218,7 @@ unsigned FiberScheduler::choose(const Point& point) {
 void FiberScheduler::go_on(unsigned next) {
     if (next == thread_index) return;
     recorded_.push_back({step_, static_cast<std::uint8_t>(next), false});
-    fibers_->go_on(next, false);
+    fibers_->go_on(next);
 }
 
 void FiberScheduler::reach(const Point& point) {
@@ -299,7 +272,7 @@ unsigned FiberScheduler::age_of_load(unsigned choices) {
     unsigned age = 0;
     if (plan_.strategy == Strategy::directed) {
         for (; next_age_ < ages_.size() && ages_[next_age_].at <= choice_; ++next_age_)
-            if (ages_[next_age_].at == choice_) age = ages_[next_age_].value % choices;
+            if (ages_[next_age_].at == choice_) age = std::min<unsigned>(ages_[next_age_].value, choices - 1);
     } else if (random_.below(4) == 0) {
         age = random_.below(choices);
     }

@@ -47,6 +47,8 @@ class FiberScheduler final : public schedule::Scheduler {
     /// The last run as a directed plan.
     Plan directed() const;
     std::uint32_t steps() const { return step_; }
+    /// Loads that could see more than one value, in the last run on weak memory.
+    std::uint32_t choices() const { return choice_; }
     /// A hash of who did what: equal for equal runs.
     std::uint64_t trace_hash() const { return trace_hash_; }
     /// From now on steps and notes are kept.

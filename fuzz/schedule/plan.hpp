@@ -18,8 +18,8 @@ enum class Strategy : std::uint8_t { pct, random, directed };
 
 /// At a step another thread goes on (or, for pct, the running one drops); or a load, counted among those that had a choice, sees an old value.
 struct Directive {
-    std::uint32_t at = 0;      ///< number of the step, or of the choice
-    std::uint8_t value = 0;    ///< the thread, or how many values back
+    std::uint32_t at = 0;    ///< number of the step, or of the choice
+    std::uint8_t value = 0;  ///< the thread, or how many values back
     bool of_a_load = false;
 
     friend bool operator==(const Directive&, const Directive&) = default;
@@ -28,8 +28,8 @@ struct Directive {
 struct Plan {
     Strategy strategy = Strategy::pct;
     std::uint8_t threads = 2;
-    std::uint8_t depth = 1;      ///< of pct: how many constraints on the order a bug may need
-    bool weak = false;           ///< loads may see old values, weak compare-exchanges fail
+    std::uint8_t depth = 1;  ///< of pct: how many constraints on the order a bug may need
+    bool weak = false;       ///< loads may see old values, weak compare-exchanges fail
     std::uint32_t seed = 0;
     std::vector<Directive> directives;
 

@@ -25,7 +25,8 @@ unsigned threads = 0;
 std::vector<std::uint8_t> latest;
 
 void keep_latest() {
-    std::ofstream("failed.schedule", std::ios::binary).write(reinterpret_cast<const char*>(latest.data()), static_cast<long>(latest.size()));
+    std::ofstream("failed.schedule", std::ios::binary)
+        .write(reinterpret_cast<const char*>(latest.data()), static_cast<long>(latest.size()));
     std::cerr << describe(decode_scheduled(latest)) << "the program is in failed.schedule\n";
 }
 
@@ -47,20 +48,11 @@ bool replay(const std::string& name, const std::vector<std::uint8_t>& bytes) {
     return !failure;
 }
 
-/// Random programs, each with a few operations and a schedule.
 bool replay_random(std::size_t wanted) {
-    constexpr std::size_t most = 300;
     for (std::size_t i = 0; i < wanted; ++i) {
         Random random(static_cast<Random::result_type>(Xorshift(i)()));
-        std::vector<std::uint8_t> bytes(most);
-        std::size_t size = 8 + random() % 200;
-        for (std::size_t at = 0; at < size; ++at) bytes[at] = static_cast<std::uint8_t>(random() >> 8);
-        bytes[3] = static_cast<std::uint8_t>(bytes[3] % 4);
-        for (unsigned changes = static_cast<unsigned>(random() % 8); changes != 0; --changes)
-            size = mutate_scheduled(bytes.data(), size, most, random);
-        bytes.resize(size);
-        latest = bytes;
-        if (replay("random program " + std::to_string(i), bytes)) continue;
+        latest = encode(random_scheduled(random));
+        if (replay("random program " + std::to_string(i), latest)) continue;
         keep_latest();
         return false;
     }

@@ -41,11 +41,20 @@ std::optional<Failure> ScheduledExecutor::run(const ScheduledProgram& scheduled)
         auto failure = scheduler_.run(scheduled.plan, [&](unsigned number) { thread(scheduled.program, number); });
         if (failure) return failure;
         concurrent_ = false;
+        check_rest();
         finish();
         return std::nullopt;
     } catch (Failure& failure) {
         return Failure{"at the end: " + failure.message};
     }
+}
+
+/// Nobody is in the middle of anything: what waits for its owner must be on the way to him.
+void ScheduledExecutor::check_rest() {
+    BuildHeap::shared.for_each_block_allocator([](auto& block) {
+        expect(block.owner().state() != OwnerState::full || !block.worth_waking(), "lost wake-up: the full block allocator at ",
+               static_cast<const void*>(block.base), " of ", block.size, " byte blocks has enough blocks back, and nobody will look");
+    });
 }
 
 void ScheduledExecutor::thread(const Program& program, unsigned number) {
@@ -63,8 +72,9 @@ void ScheduledExecutor::thread(const Program& program, unsigned number) {
 }
 
 void print_trace(std::ostream& out, const FiberScheduler& scheduler, unsigned threads) {
-    static constexpr const char* words[] = {"load",      "store",    "exchange", "compare_exchange", "fetch_add", "fetch_sub", "fetch_or",
-                                            "fetch_and", "spin",     "sleep",    "wake",             "call"};
+    static constexpr const char* words[] = {"load",      "store",     "exchange", "compare_exchange",
+                                            "fetch_add", "fetch_sub", "fetch_or", "fetch_and",
+                                            "spin",      "sleep",     "wake",     "call"};
     static constexpr const char* orders[] = {"relaxed", "consume", "acquire", "release", "acq_rel", "seq_cst"};
     constexpr std::size_t around = 6;
     constexpr int lane = 44;
@@ -99,7 +109,8 @@ void print_trace(std::ostream& out, const FiberScheduler& scheduler, unsigned th
                  << (step.old ? " (old)" : "");
         out << std::string(std::size_t{lane} * step.thread, ' ') << text.str() << '\n';
     }
-    for (; note < notes.size(); ++note) out << std::string(std::size_t{lane} * notes[note].thread, ' ') << "== " << notes[note].text << '\n';
+    for (; note < notes.size(); ++note)
+        out << std::string(std::size_t{lane} * notes[note].thread, ' ') << "== " << notes[note].text << '\n';
 }
 
 }  // namespace mpmm::fuzz

@@ -23,6 +23,7 @@ class ScheduledExecutor : private Executor {
 
   private:
     void thread(const Program& program, unsigned number);
+    static void check_rest();
 
     FiberScheduler& scheduler_;
     unsigned visits_ = 0;

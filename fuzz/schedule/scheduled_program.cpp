@@ -2,6 +2,7 @@
 #include "schedule/scheduled_program.hpp"
 
 #include "harness/print.hpp"
+#include "harness/sizes.hpp"
 
 #include <algorithm>
 #include <sstream>
@@ -81,15 +82,48 @@ std::vector<std::uint8_t> encode(const ScheduledProgram& scheduled) {
     return bytes;
 }
 
+ScheduledProgram random_scheduled(Random& random) {
+    const auto below = [&](unsigned limit) { return static_cast<unsigned>(random() / 64 % limit); };
+    ScheduledProgram scheduled;
+    Plan& plan = scheduled.plan;
+    plan.threads = static_cast<std::uint8_t>(2 + below(10) / 6 + below(10) / 8);
+    plan.strategy = below(4) == 0 ? Strategy::random : Strategy::pct;
+    plan.depth = static_cast<std::uint8_t>(1 + below(4));
+    plan.weak = below(3) == 0;
+    plan.seed = static_cast<std::uint32_t>(random());
+    for (unsigned left = below(plan.depth + 1u); left != 0; --left) plan.directives.push_back({random_step(random), 0, false});
+    scheduled.program.flavour = static_cast<std::uint8_t>(below(8));
+    static constexpr Kind often[] = {Kind::malloc, Kind::malloc_batch, Kind::free, Kind::free, Kind::free_range, Kind::free_sparse};
+    static constexpr Kind seldom[] = {Kind::zalloc,         Kind::aligned,     Kind::free_batch, Kind::realloc,      Kind::resize,
+                                      Kind::tcache_malloc,  Kind::pairs,       Kind::purge,      Kind::tcache_flush, Kind::tcache_release,
+                                      Kind::tcache_release, Kind::tcache_init, Kind::trim,       Kind::time,         Kind::option,
+                                      Kind::fault,          Kind::verify,      Kind::walk,       Kind::lcache_purge, Kind::lcache_malloc};
+    const Kind extra[] = {seldom[below(std::size(seldom))], seldom[below(std::size(seldom))], seldom[below(std::size(seldom))]};
+    // Classes of two to eight blocks to a block allocator, or any.
+    const std::uint16_t sizes[] = {boundary(95 + below(18)), boundary(below(2) == 0 ? 95 + below(18) : below(113))};
+    for (unsigned left = 4 + below(24); left != 0; --left) {
+        Operation operation;
+        operation.kind = below(3) != 0 ? often[below(std::size(often))] : extra[below(std::size(extra))];
+        operation.thread = static_cast<std::uint8_t>(below(plan.threads));
+        operation.variant = static_cast<std::uint8_t>(below(Operation::variant_count));
+        operation.size = sizes[below(4) == 0 ? 1 : 0];
+        operation.slot = static_cast<std::uint16_t>(below(256));
+        scheduled.program.operations.push_back(operation);
+    }
+    return scheduled;
+}
+
 std::size_t mutate_scheduled(std::uint8_t* data, std::size_t size, std::size_t most, Random& random) {
     ScheduledProgram scheduled = decode_scheduled({data, size});
     Plan& plan = scheduled.plan;
     const auto thread = [&] { return static_cast<std::uint8_t>(random() % plan.threads); };
-    switch (random() % 8) {
+    if (random() % 64 == 0) scheduled = random_scheduled(random);
+    switch (random() % 9) {
         case 0: plan.seed = static_cast<std::uint32_t>(random()); break;
         case 1: plan.directives.push_back({random_step(random), thread(), plan.weak && random() % 3 == 0}); break;
         case 2:
-            if (!plan.directives.empty()) plan.directives.erase(plan.directives.begin() + static_cast<long>(random() % plan.directives.size()));
+            if (!plan.directives.empty())
+                plan.directives.erase(plan.directives.begin() + static_cast<long>(random() % plan.directives.size()));
             break;
         case 3:
             if (!plan.directives.empty()) {
@@ -103,6 +137,13 @@ std::size_t mutate_scheduled(std::uint8_t* data, std::size_t size, std::size_t m
             plan.depth = static_cast<std::uint8_t>(1 + random() % 4);
             if (random() % 4 == 0) plan.weak = !plan.weak;
             if (random() % 4 == 0) plan.threads = static_cast<std::uint8_t>(2 + random() % 3);
+            break;
+        case 5:
+            // The same size for a stretch: blocks of one class meet.
+            if (auto& operations = scheduled.program.operations; !operations.empty()) {
+                const std::size_t first = random() % operations.size(), end = std::min(operations.size(), first + 1 + random() % 6);
+                for (std::size_t i = first; i < end; ++i) operations[i].size = operations[first].size;
+            }
             break;
         default: {
             std::vector<std::uint8_t> bytes = encode(scheduled.program);
@@ -125,7 +166,8 @@ std::string describe(const ScheduledProgram& scheduled) {
     text << unsigned{plan.threads} << " threads, " << name(plan.strategy) << ", depth " << unsigned{plan.depth} << ", seed " << plan.seed
          << (plan.weak ? ", weak memory" : "") << '\n';
     for (const Directive& directive : plan.directives) {
-        if (directive.of_a_load) text << "load " << directive.at << " sees what was there " << unsigned{directive.value} << " stores before\n";
+        if (directive.of_a_load)
+            text << "load " << directive.at << " sees what was there " << unsigned{directive.value} << " stores before\n";
         else text << "step " << directive.at << ": thread " << unsigned{directive.value} << '\n';
     }
     return text.str() + describe(scheduled.program);

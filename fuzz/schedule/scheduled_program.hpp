@@ -31,6 +31,10 @@ std::vector<std::uint8_t> encode(const ScheduledProgram& scheduled);
 /// Changes operations, moves them between threads, or changes the schedule. Returns the new size.
 std::size_t mutate_scheduled(std::uint8_t* data, std::size_t size, std::size_t most, Random& random);
 
+/// A program of a few kinds of operations and two sizes: threads meet in few block allocators, and one is full soon (A. Groce et al., "Swarm
+/// Testing", ISSTA 2012).
+ScheduledProgram random_scheduled(Random& random);
+
 /// The plan in words, and the operations of each thread.
 std::string describe(const ScheduledProgram& scheduled);
 

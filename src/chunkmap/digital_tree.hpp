@@ -70,6 +70,23 @@ class DigitalTree {
         }
     }
 
+    /// The nearest chunk below `address` with an entry that is not none(), nullptr when there is none. Quick when that is near.
+    std::byte* find_below(const void* address, Entry& entry) const {
+        std::uintptr_t number = reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift;
+        if (number > chunk_count) number = chunk_count;
+        while (number-- != 0) {
+            const Mid* const mid = mid_of(number);
+            const Leaf* const leaf = mid->leaves[(number >> leaf_bits) % mid_size].load(acquire);
+            if (leaf == &none_leaf_) {
+                number &= ~((mid == &none_mid_ ? mid_size * leaf_size : leaf_size) - 1);
+                continue;
+            }
+            entry = leaf->entries[number % leaf_size].load(acquire);
+            if (entry != Entries::none()) return reinterpret_cast<std::byte*>(number << G::chunk_shift);
+        }
+        return nullptr;
+    }
+
     Mutex& lock() { return lock_; }
 
   private:

@@ -38,7 +38,7 @@ bool CheckedFront<H>::find(const void* address, Place& place) {
     if (state == OwnerState::foreign || state == OwnerState::large_used) {
         // The chunk map shows a run at its ends, and a block that is aligned to more than a chunk does not begin in the first.
         typename H::LargeRun* const run =
-            state == OwnerState::large_used ? static_cast<typename H::LargeRun*>(tenant) : inspect::run_around(H::shared, where);
+            state == OwnerState::large_used ? static_cast<typename H::LargeRun*>(tenant) : H::shared.large.run_around(where);
         if (run == nullptr || run->owner().state() != OwnerState::large_used) return false;
         std::byte* const low = run->extent.base;
         place = {&run->record, low + run->record.front(), low, low + run->size, false};

@@ -13,22 +13,6 @@ std::uint64_t live_bits(const B& block, unsigned w) {
     return block.block_mask(w) & ~block.free_map[w].load(relaxed) & ~block.remote_map[w].load(relaxed);
 }
 
-/// The run of chunks that `address` lies in, or nullptr. A search: the map shows runs at their ends only.
-template <class C>
-Run* run_around(Shared<C>& shared, const std::byte* address) {
-    using Entries = TenantEntries<typename C::Geometry>;
-    Run* found = nullptr;
-    shared.map.for_each([&](std::byte* chunk, auto entry) {
-        if (!Entries::is_whole(entry)) return;
-        Tenant* const tenant = Entries::template tenant<tenant_alignment>(entry, chunk);
-        const OwnerState state = tenant->owner().state();
-        if (state != OwnerState::large_used && state != OwnerState::large_free) return;
-        auto* const run = static_cast<Run*>(tenant);
-        if (address >= run->extent.base && address < run->extent.base + run->extent.chunks * C::Geometry::chunk) found = run;
-    });
-    return found;
-}
-
 }  // namespace inspect
 
 template <class C>
@@ -79,7 +63,7 @@ mpmm_address_info Heap<C>::describe(const void* address) {
     const auto* const where = static_cast<const std::byte*>(address);
     Tenant* tenant = shared.locate(address);
     if (tenant->owner().state() == OwnerState::foreign)
-        if (Run* const run = inspect::run_around(shared, where); run != nullptr) tenant = run;
+        if (Run* const run = shared.large.run_around(where); run != nullptr) tenant = run;
     mpmm_address_info info{};
     switch (tenant->owner().state()) {
         case OwnerState::foreign: info.kind = MPMM_ADDRESS_FOREIGN; return info;

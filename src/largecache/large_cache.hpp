@@ -62,6 +62,8 @@ class LargeCache {
     std::size_t cached_bytes() const { return cached_.load(relaxed); }
     std::size_t used_bytes() const { return used_bytes_.load(relaxed); }
     std::size_t used_blocks() const { return used_blocks_.load(relaxed); }
+    /// The run that `address` lies in, anywhere; nullptr when in none.
+    Run* run_around(const std::byte* address) const;
     /// Whether a large block that began at `address` was freed lately: tells a second free from a wild one.
     bool freed_lately(const void* address) {
         const Guard guard(lock_);

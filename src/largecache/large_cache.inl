@@ -67,17 +67,20 @@ bool LargeCache<C>::already_ours(const Extent& extent) {
         if (map_.find(extent.base + i * G::chunk) != Entries::none()) return true;
     if (backend_.is_system()) return false;
     if (memory_.overlaps(extent.base, extent.chunks * G::chunk)) return true;
-    // The map shows runs at their ends only.
-    bool inside = false;
-    map_.for_each([&](std::byte* chunk, auto entry) {
-        if (!Entries::is_whole(entry)) return;
-        Tenant* const tenant = Entries::template tenant<tenant_alignment>(entry, chunk);
-        const OwnerState state = tenant->owner().state();
-        if (state != OwnerState::large_used && state != OwnerState::large_free) return;
-        const Extent& other = static_cast<Run*>(tenant)->extent;
-        inside = inside || (extent.base < other.base + other.chunks * G::chunk && other.base < extent.base + extent.chunks * G::chunk);
-    });
-    return inside;
+    return run_around(extent.base) != nullptr;
+}
+
+/// The map shows runs at their ends only: inside one, the nearest entry below is its beginning.
+template <class C>
+Run* LargeCache<C>::run_around(const std::byte* address) const {
+    auto entry = Entries::none();
+    std::byte* const below = map_.find_below(address + G::chunk, entry);
+    if (below == nullptr || !Entries::is_whole(entry)) return nullptr;
+    Tenant* const tenant = Entries::template tenant<tenant_alignment>(entry, below);
+    const OwnerState state = tenant->owner().state();
+    if (state != OwnerState::large_used && state != OwnerState::large_free) return nullptr;
+    auto* const run = static_cast<Run*>(tenant);
+    return address < run->extent.base + run->extent.chunks * G::chunk ? run : nullptr;
 }
 
 template <class C>

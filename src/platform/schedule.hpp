@@ -12,7 +12,20 @@
 
 namespace mpmm::schedule {
 
-enum class Access : std::uint8_t { load, store, exchange, compare_exchange, fetch_add, fetch_sub, fetch_or, fetch_and, spin, sleep, wake, call };
+enum class Access : std::uint8_t {
+    load,
+    store,
+    exchange,
+    compare_exchange,
+    fetch_add,
+    fetch_sub,
+    fetch_or,
+    fetch_and,
+    spin,
+    sleep,
+    wake,
+    call
+};
 
 /// What a thread is about to do, and where in the source.
 struct Point {

@@ -59,6 +59,16 @@ TYPED_TEST(ChunkMapTest, SetsFindsAndForgets) {
         ASSERT_EQ(model.at(reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift), entry);
     });
     EXPECT_EQ(seen, live);
+    // From the top down, one after the other.
+    const void* above = reinterpret_cast<void*>(~std::uintptr_t{0});
+    std::byte* entry = nullptr;
+    while (std::byte* const below = this->tree.find_below(above, entry)) {
+        ASSERT_LT(below, above);
+        ASSERT_EQ(model.at(reinterpret_cast<std::uintptr_t>(below) >> G::chunk_shift), entry);
+        above = below;
+        --live;
+    }
+    EXPECT_EQ(live, 0u);
 }
 
 TYPED_TEST(ChunkMapTest, ReserveRefusesWhatIsBeyondTheAddressBits) {
@@ -117,6 +127,10 @@ TYPED_TEST(ChunkMapTest, FlatMapOfA32BitSpace) {
         EXPECT_EQ(entry, &object);
     });
     EXPECT_EQ(seen, 1u);
+    std::byte* entry = nullptr;
+    EXPECT_EQ(flat.find_below(this->chunk(count), entry), this->chunk(count - 1));
+    EXPECT_EQ(entry, &object);
+    EXPECT_EQ(flat.find_below(this->chunk(count - 1), entry), nullptr);
     flat.set(this->chunk(count - 1), Entries::none());
     EXPECT_EQ(flat.find(this->chunk(count - 1)), Entries::none());
 }

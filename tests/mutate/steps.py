@@ -39,6 +39,13 @@ UNIT = {
     "api": "",
     "verify": "verify/invariants verify/running | verify/invariants_lists verify/seams verify/reachability verify/symbolize",
 }
+# The fuzz targets of single layers.
+FUZZERS = {
+    "chunkmap": ("fuzz_chunk_map",),
+    "largecache": ("fuzz_large_cache",),
+    "block": ("fuzz_block_allocator", "fuzz_size_classes"),
+    "verify": ("fuzz_options",),
+}
 MACHINERY = {"modules", "roots", "stop_world", "unwind_code", "unwind", "reachability", "symbolize"}
 
 
@@ -100,5 +107,6 @@ def steps(mutant):
         yield from programs("stress_test", tree="tsan", environment=UNTOUCHED)
     for mode in ("_verify", ""):
         yield from programs(f"stress_test{mode}", library=f"mpmm{mode}_objects", environment=UNTOUCHED)
-    yield fuzz("fuzz_heap_verify", 10)
+    for target in (*FUZZERS.get(layer, ()), "fuzz_heap_verify"):
+        yield fuzz(target, 10)
     yield from programs("layers_verify_test", "layers_test", environment=NO_NAMES)

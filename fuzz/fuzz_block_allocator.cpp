@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: Apache-2.0
+// Block allocators and the slots they live in, against std::bitset: the owner takes and frees, other threads publish, the owner drains,
+// unused pages go back, slots are reused.
+#include "harness/steps.hpp"
+#include "harness/test_backend.hpp"
+#include "harness/test_clock.hpp"
+#include "heap/config.hpp"
+#include "tcache/bin.hpp"
+#include "tcache/shared.hpp"
+
+#include <algorithm>
+#include <bitset>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+using namespace mpmm;
+using namespace mpmm::fuzz;
+
+namespace {
+
+/// The owner of all of them.
+alignas(64) constinit std::byte cache[64];
+
+template <class C>
+class Model {
+    using G = typename C::Geometry;
+    using V = typename C::Verify;
+    using Block = BlockAllocator<C>;
+    using Bits = std::bitset<G::map_bits>;
+
+    /// One block allocator, and what is known of it.
+    struct Known {
+        Block* block;
+        Bits usable, free, remote;
+        bool full = false;
+        unsigned returned = 0;   ///< by the owner since it became full
+        std::uint64_t idle = 0;  ///< units that were unused at the last purge, and in no word that was taken from since
+        std::vector<std::uint64_t> seeds;
+
+        Bits held() const { return usable & ~free & ~remote; }
+        std::size_t slot_bytes() const { return std::size_t{1} << block->chunk->slot_shift; }
+    };
+
+  public:
+    Model(TestBackend& backend, const Flavour& flavour) : backend_(backend), flavour_(flavour), refusals_at_start_(backend.refusals()) {
+        backend.begin(flavour);
+        shared_.backend.use(backend.callbacks());
+        mpmm_debugger_callbacks told{};
+        told.struct_size = sizeof told;
+        told.context = this;
+        told.error = [](void* self, const mpmm_debugger_error* error) { static_cast<Model*>(self)->note(error->report); };
+        mpmm_debugger_set_callbacks(&told);
+        mpmm_set_option("halt_on_error", "0");
+        mpmm_set_option("symbolizer", "0");
+    }
+
+    void acquire(const Step& step) {
+        if (known_.size() == most_known) return;
+        const unsigned index = step.a % SizeClasses<G>::count;
+        const std::size_t before = backend_.refused_allocations();
+        Block* const block = shared_.new_block_allocator(index);
+        if (block == nullptr) return expect(backend_.refused_allocations() != before, "no slot, and the backend had memory");
+        Known known{block, {}, {}, {}, false, 0, 0, std::vector<std::uint64_t>(block->blocks)};
+        expect(block->size == SizeClasses<G>::size_of(index) && block->blocks <= G::map_bits, "shape of class ", index);
+        expect(is_aligned(reinterpret_cast<std::uintptr_t>(block->base), known.slot_bytes()), "the slot is not aligned to its size");
+        for (const Known& other : known_)
+            expect(block->base + known.slot_bytes() <= other.block->base || other.block->base + other.slot_bytes() <= block->base,
+                   "two block allocators share a slot");
+        const auto* const header = reinterpret_cast<const std::byte*>(block);
+        for (unsigned i = 0; i < block->blocks; ++i) {
+            const std::byte* const from = block->address(i);
+            known.usable[i] = from + block->size <= header || from >= header + sizeof *block;
+        }
+        known.free = known.usable;
+        block->set_owner(Owner(cache, block->usable_state()));
+        known_.push_back(known);
+        last_ = known_.size() - 1;
+        check_clean(known_.back());
+    }
+    void take(const Step& step) {
+        Known* const known = pick(step);
+        if (known == nullptr || known->full) return;
+        Block& block = *known->block;
+        const unsigned w = step.b < 128 ? block.lowest_free_word() : step.b % block.used_words();
+        if (w < block.used_words()) take_from(*known, w, 1 + step.c % 64);
+    }
+    /// All of them: the block allocator becomes full.
+    void take_all(const Step& step) {
+        Known* const known = pick(step);
+        if (known == nullptr || known->full) return;
+        for (unsigned w = 0; w < known->block->used_words(); ++w) take_from(*known, w, 64);
+        if (known->remote.any()) return;
+        known->block->returned.store(0, relaxed);
+        known->block->set_owner(Owner(cache, OwnerState::full), seq_cst);
+        known->full = true;
+        known->returned = 0;
+    }
+    void put_back(const Step& step) {
+        Known* const known = pick(step);
+        if (known == nullptr) return;
+        const unsigned i = nth(known->held(), step.b * 4 + step.c % 4);
+        if (i < G::map_bits) put_back(*known, i);
+    }
+    void put_back_many(const Step& step) {
+        Known* const known = pick(step);
+        if (known == nullptr) return;
+        const Bits held = known->held();
+        for (unsigned i = 0; i < known->block->blocks; ++i)
+            if (held[i] && i % (1 + step.b % 64) != 0) put_back(*known, i);
+    }
+    void put_back_twice(const Step& step) {
+        Known* const known = pick(step);
+        if (known == nullptr) return;
+        // In release the owner does not look for what others freed.
+        const unsigned i = nth(V::enabled ? known->free | known->remote : known->free, step.b * 4 + step.c % 4);
+        if (i == G::map_bits) return;
+        ++right_errors_;
+        expect(!known->block->put_back(i), "block ", i, " was put back twice");
+    }
+    /// By another thread: the blocks of a word that are held and in the mask, in one go.
+    void publish(const Step& step) {
+        Known* const known = pick(step);
+        if (known == nullptr) return;
+        Block& block = *known->block;
+        const unsigned w = step.b % block.used_words();
+        std::uint64_t mask = 0;
+        for (unsigned i = w * 64; i < (w + 1) * 64; ++i)
+            if (known->held()[i] && (step.c >> i % 8 & 1) != 0) {
+                check_content(*known, i);
+                expect(V::returned(block, i), "block ", i, " is not held");
+                mask |= std::uint64_t{1} << i % 64;
+                known->remote[i] = true;
+            }
+        if (mask == 0) return;
+        block.publish(w, mask);
+        if (!known->full || !wakes(*known)) return;
+        expect(block.change_owner(Owner(cache, OwnerState::full), Owner(cache, OwnerState::queued)), "a full block allocator is not");
+        wake(*known);
+        drain(*known);
+    }
+    void publish_twice(const Step& step) {
+        Known* const known = pick(step);
+        // Verify's own record answers before it comes to that.
+        if (known == nullptr || V::enabled) return;
+        const unsigned i = nth(known->free | known->remote, step.b * 4 + step.c % 4);
+        if (i == G::map_bits) return;
+        ++right_errors_;
+        known->block->publish(i / 64, std::uint64_t{1} << i % 64);
+    }
+    void drain(const Step& step) {
+        Known* const known = pick(step);
+        if (known == nullptr || known->full) return;
+        drain(*known);
+    }
+    void purge(const Step& step) {
+        Known* const known = pick(step);
+        if (known == nullptr) return;
+        Block& block = *known->block;
+        const bool now = step.b % 2 == 0, remote = step.c % 4 == 0;
+        const std::uint64_t unused = unused_units(*known, remote), due = unused & ~block.clean_units & (now ? all_ones : known->idle);
+        std::size_t right = 0;
+        for_each_run(unused, [&](unsigned first, unsigned count) {
+            if ((bit_range(first, count) & due) == 0) return;
+            const std::size_t from = align_up(first * unit(block), G::page), to = align_down((first + count) * unit(block), G::page);
+            right += from < to ? to - from : 0;
+        });
+        const std::size_t refusals = backend_.refusals(), purged = block.purge(shared_.backend, now, remote);
+        if (!flavour_.purges) right = 0;
+        expect(purged == right || (purged < right && backend_.refusals() != refusals), "purged ", purged, " bytes, not ", right);
+        known->idle = unused;
+        check_clean(*known);
+        check_contents(*known);
+    }
+    /// An address of the slot, or next to it.
+    void find(const Step& step) {
+        const Known* const known = pick(step);
+        if (known == nullptr) return;
+        const Block& block = *known->block;
+        const std::size_t offset = step.b * std::size_t{4} * block.size + step.c % 3 - 1;
+        const auto* const address = reinterpret_cast<const std::byte*>(reinterpret_cast<std::uintptr_t>(block.base) + offset);
+        const bool inside = offset < known->slot_bytes();
+        expect((shared_.locate(address) == known->block) == inside, "offset ", offset, inside ? " is not" : " is", " found");
+        if (!inside) return;
+        const auto [index, exact] = block.find(address);
+        const bool right = offset % block.size == 0 && offset / block.size < block.blocks && known->usable[offset / block.size];
+        expect(index == offset / block.size && exact == right, "offset ", offset, " is in block ", index, exact ? ", exactly" : "");
+    }
+    /// Everything comes back, and the slot goes.
+    void release(const Step& step) {
+        Known* const known = pick(step);
+        if (known == nullptr) return;
+        release(*known);
+        known_.erase(known_.begin() + (known - known_.data()));
+    }
+    void purge_pools(const Step& step) {
+        shared_.purge(os::now_ms(), step.a % 2 * std::uint64_t{10});
+        for (const Known& known : known_) check_contents(known);
+        check_pools();
+    }
+    void later(const Step& step) { advance_clock(step.a); }
+    void refuse(const Step& step) {
+        backend_.refuse(static_cast<TestBackend::Call>(step.a % TestBackend::call_count), step.b % 4, step.c % 5);
+    }
+
+    void check() {
+        expect(backend_.misuse().empty(), backend_.misuse());
+        expect(errors_ == right_errors_, errors_, " errors were reported, not ", right_errors_, ", the last: ", last_error_);
+        if (last_ < known_.size()) compare(known_[last_]);
+    }
+    void finish() {
+        backend_.refuse_nothing();
+        for (Known& known : known_) compare(known);
+        check_pools();
+        for (Known& known : known_) release(known);
+        known_.clear();
+        shared_.purge(os::now_ms(), 0);
+        shared_.large.trim(0);
+        check_pools();
+        check();
+        std::size_t kept = 0;
+        for (auto& pool : shared_.pools[1]) pool.for_each_chunk([&](const auto& chunk) { kept += chunk.extent.chunks * G::chunk; });
+        // Shorter chunks are in the same arena as metadata.
+        if (G::chunk >= mpmm_backend_chunk_size() && backend_.refusals() == refusals_at_start_)
+            expect(backend_.chunk_bytes() == kept, backend_.chunk_bytes() - kept, " bytes are not given back");
+        backend_.reset();
+    }
+
+    static constexpr StepKind<Model> operations[] = {{"acquire", &Model::acquire},
+                                                     {"take", &Model::take},
+                                                     {"take_all", &Model::take_all},
+                                                     {"put_back", &Model::put_back},
+                                                     {"put_back_many", &Model::put_back_many},
+                                                     {"put_back_twice", &Model::put_back_twice},
+                                                     {"publish", &Model::publish},
+                                                     {"publish_twice", &Model::publish_twice},
+                                                     {"drain", &Model::drain},
+                                                     {"purge", &Model::purge},
+                                                     {"find", &Model::find},
+                                                     {"release", &Model::release},
+                                                     {"purge_pools", &Model::purge_pools},
+                                                     {"later", &Model::later},
+                                                     {"refuse", &Model::refuse}};
+
+  private:
+    static constexpr std::size_t most_known = 6;
+
+    void note(const char* error) {
+        ++errors_;
+        last_error_ = error;
+    }
+    Known* pick(const Step& step) {
+        if (known_.empty()) return nullptr;
+        last_ = step.a % known_.size();
+        return &known_[last_];
+    }
+    /// The number-th of these blocks, counted round; map_bits when there is none.
+    static unsigned nth(const Bits& bits, std::size_t number) {
+        if (bits.none()) return G::map_bits;
+        number %= bits.count();
+        unsigned i = 0;
+        while (!bits[i] || number-- != 0) ++i;
+        return i;
+    }
+    void take_from(Known& known, unsigned w, unsigned count) {
+        Block& block = *known.block;
+        Bin<C> bin;
+        Latest latest;
+        bin.aim(&block, w);
+        known.idle &= ~units_of_word(block, w);
+        for (; count != 0; --count) {
+            unsigned i = w * 64;
+            while (i < (w + 1) * 64 && !known.free[i]) ++i;
+            void* address = nullptr;
+            const bool taken = bin.take(address, latest), right = i < (w + 1) * 64;
+            expect(taken == right && (!taken || address == block.address(i)), "word ", w, " gave ", address, ", not block ", i);
+            if (!taken) return;
+            known.free[i] = false;
+            write(known, i);
+        }
+    }
+    void put_back(Known& known, unsigned i) {
+        check_content(known, i);
+        expect(known.block->put_back(i), "block ", i, " cannot be put back");
+        known.free[i] = true;
+        if (!known.full) return;
+        ++known.returned;
+        const bool enough = known.block->count_returned();
+        expect(enough == (known.returned >= std::max(1u, known.block->blocks / 16u)), known.returned, " returned blocks are ",
+               enough ? "enough" : "not enough");
+        if (enough) wake(known);
+    }
+    bool wakes(const Known& known) const {
+        const std::size_t back = known.returned + known.remote.count();
+        const bool right = back >= std::max(1u, known.block->blocks / 16u);
+        expect(known.block->worth_waking() == right, back, " blocks came back, and that is ", right ? "enough" : "not enough");
+        return right;
+    }
+    void wake(Known& known) {
+        known.block->set_owner(Owner(cache, known.block->usable_state()));
+        known.full = false;
+    }
+    void drain(Known& known) {
+        const bool any = known.remote.any();
+        expect(known.block->drain() == any, "drained ", any ? "nothing" : "something");
+        known.free |= known.remote;
+        known.remote.reset();
+    }
+    void release(Known& known) {
+        if (known.full) wake(known);
+        for (unsigned i = 0; i < known.block->blocks; ++i)
+            if (known.held()[i]) put_back(known, i);
+        drain(known);
+        expect(known.block->all_free() && known.block->free_blocks() == known.usable.count(), "not all blocks came back");
+        std::byte* const base = known.block->base;
+        shared_.release(*known.block);
+        expect(!shared_.locate(base)->owner().is_block_allocator(), "the slot still has an owner");
+    }
+    void write(Known& known, unsigned i) {
+        known.seeds[i] = ++seed_;
+        for_each_mark(known, i, [](std::byte* at, std::uint64_t mark) { std::memcpy(at, &mark, sizeof mark); });
+    }
+    void check_content(const Known& known, unsigned i) const {
+        for_each_mark(known, i, [&](const std::byte* at, std::uint64_t mark) {
+            expect(std::memcmp(at, &mark, sizeof mark) == 0, "content changed: block ", i, " of ", known.block->size, " bytes, offset ",
+                   at - known.block->address(i));
+        });
+    }
+    void check_contents(const Known& known) const {
+        const Bits held = known.held();
+        for (unsigned i = 0; i < known.block->blocks; ++i)
+            if (held[i]) check_content(known, i);
+    }
+    template <class Visit>
+    static void for_each_mark(const Known& known, unsigned i, Visit visit) {
+        const std::size_t size = known.block->size;
+        const std::uint64_t mark = known.seeds[i] * 0x9E3779B97F4A7C15u | 1;
+        for (const std::size_t offset : {std::size_t{0}, size / 16 * 8, size - 8}) visit(known.block->address(i) + offset, mark);
+    }
+
+    // Units of purging: pages, or blocks of at least a page.
+    static std::size_t unit(const Block& block) { return std::max<std::size_t>(block.size, G::page); }
+    static std::uint64_t units_of(const Block& block, std::size_t from, std::size_t to) {
+        std::uint64_t units = 0;
+        for (std::size_t u = from / unit(block); u <= (to - 1) / unit(block) && u < 64; ++u) units |= std::uint64_t{1} << u;
+        return units;
+    }
+    static std::uint64_t units_of_word(const Block& block, unsigned w) {
+        if (block.size >= G::page) return all_ones;
+        return units_of(block, std::size_t{w} * 64 * block.size, std::size_t{w + 1} * 64 * block.size);
+    }
+    static std::uint64_t units_of(const Block& block, const Bits& blocks) {
+        std::uint64_t units = 0;
+        for (std::size_t i = 0; i < block.blocks; ++i)
+            if (blocks[i]) units |= units_of(block, i * block.size, (i + 1) * block.size);
+        return units;
+    }
+    static std::uint64_t unused_units(const Known& known, bool remote) {
+        const Block& block = *known.block;
+        const std::size_t bytes = std::size_t{block.blocks} * block.size;
+        if (bytes < G::page) return 0;
+        return units_of(block, 0, bytes) & ~units_of(block, remote ? ~known.free & ~known.remote : ~known.free);
+    }
+    /// Units that are said to be in no memory: nothing lies there, and what can be looked at reads as zero.
+    void check_clean(const Known& known) const {
+        const Block& block = *known.block;
+        expect((block.clean_units & units_of(block, ~known.free & ~known.remote)) == 0, "a unit with blocks in use counts as clean");
+        if (!flavour_.zeroed) return;
+        for_each_bit(block.clean_units, [&](unsigned u) {
+            const std::size_t from = align_up(u * unit(block), G::page), to = align_down((u + std::size_t{1}) * unit(block), G::page);
+            for (std::size_t at = from; at < to; at += 8 * G::page) {
+                std::uint64_t word = 0;
+                std::memcpy(&word, block.base + at, sizeof word);
+                expect(word == 0, "clean unit ", u, " holds something at offset ", at);
+            }
+        });
+    }
+    void compare(const Known& known) const {
+        const Block& block = *known.block;
+        for (unsigned i = 0; i < block.blocks; ++i) {
+            const std::uint64_t free = block.free_word(i / 64) >> i % 64 & 1, remote = block.remote_map[i / 64].load(relaxed) >> i % 64 & 1;
+            expect(free == known.free[i] && remote == known.remote[i], "block ", i, " is ", free != 0 ? "free" : "not free", " and ",
+                   remote != 0 ? "published" : "not published");
+        }
+        unsigned lowest = 0;
+        while (lowest < block.blocks && !known.free[lowest]) ++lowest;
+        expect(block.lowest_free_word() == (lowest == block.blocks ? Block::words : lowest / 64), "the lowest word with a free block");
+        expect(block.free_blocks() == known.free.count() && block.remote_blocks() == known.remote.count(), "blocks are counted wrongly");
+        expect(block.all_free() == (known.free == known.usable), "all free, or not");
+        expect(block.unused_units() == unused_units(known, false), "unused units");
+        expect((block.clean_units & units_of(block, known.held())) == 0, "a unit with blocks in use counts as clean");
+        expect(shared_.locate(block.base) == known.block, "the slot's tenant");
+    }
+    void check_pools() {
+        std::size_t count = 0;
+        shared_.for_each_block_allocator([&](Block& block) {
+            ++count;
+            const auto same = [&](const Known& known) { return known.block == &block; };
+            expect(std::any_of(known_.begin(), known_.end(), same), "a pool has a block allocator that nobody got");
+        });
+        expect(count == known_.size(), "pools have ", count, " block allocators, not ", known_.size());
+        for (auto& kind : shared_.pools)
+            for (auto& pool : kind)
+                pool.for_each_chunk([&](const SlotChunk<C>& chunk) {
+                    std::size_t free = 0;
+                    for (unsigned w = 0; w < chunk.bit_words(); ++w) {
+                        free += count_ones(chunk.free_bits[w]);
+                        expect((chunk.dirty_bits[w] & ~chunk.free_bits[w]) == 0, "a used slot counts as dirty");
+                        expect((chunk.aged_bits[w] & ~chunk.dirty_bits[w]) == 0, "a clean slot counts as aged");
+                    }
+                    expect(chunk.free_slots == free, "a chunk has ", free, " free slots, not ", chunk.free_slots);
+                    expect(shared_.map.find(chunk.extent.base) == chunk.entry(), "a chunk's map entry");
+                });
+    }
+
+    TestBackend& backend_;
+    Flavour flavour_;
+    std::size_t refusals_at_start_;
+    Shared<C> shared_{};
+    std::vector<Known> known_;
+    std::size_t last_ = 0;  ///< which the operation was about
+    std::uint64_t seed_ = 0;
+    std::size_t errors_ = 0, right_errors_ = 0;
+    std::string last_error_;
+};
+
+template <std::size_t Line, std::size_t IntrusiveMax>
+using Subject = Model<Config<Geometry<4096, Line>, BuildVerify, IntrusiveMax>>;
+
+}  // namespace
+
+/// First byte: the backend's flavour; second: the geometry.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    static TestBackend backend;
+    static const bool mapped = backend.map();
+    if (size < 2) return 0;
+    return judge([&] {
+        expect(mapped, "no room for the arenas");
+        Flavour flavour = Flavour::decode(data[0]);
+        flavour.system = false;
+        with_one_of<Subject<64, 8>, Subject<32, 128>, Subject<128, 16>>(data[1], [&]<class M> {
+            const auto run = std::make_unique<M>(backend, flavour);
+            run_steps(*run, M::operations, {data + 2, size - 2});
+            run->finish();
+        });
+    });
+}

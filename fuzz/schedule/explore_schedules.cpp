@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// explore_schedules: all programs of a few threads with a few operations from a small alphabet, each under every schedule with at most some
+// delays: a thread runs on until it ends or waits, but at the steps that are chosen another one goes on (M. Emmi, S. Qadeer and Z. Rakamarić,
+// "Delay-Bounded Scheduling", POPL 2011). On weak memory also with every single load that can see an old value seeing it. Prints how many there were.
+// Exits 1 at the first failure, whose program is written to failed.schedule.
+#include "harness/print.hpp"
+#include "harness/sizes.hpp"
+#include "schedule/scheduled_executor.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <string_view>
+
+using namespace mpmm::fuzz;
+
+namespace {
+
+/// A class with two blocks to a block allocator: full after two, empty again after two more.
+const std::uint16_t size = boundary(108);
+
+struct Bounds {
+    unsigned operations = 3, delays = 1, threads = 2, old_values = 0;
+};
+
+/// The first thread begins with full block allocators; then the alphabet.
+constexpr Operation operation(Kind kind, std::uint16_t of_size, std::uint16_t slot, std::uint8_t variant = 0) {
+    return {.kind = kind, .thread = 0, .variant = variant, .size = of_size, .slot = slot};
+}
+const Operation alphabet[] = {
+    operation(Kind::malloc, size, 0),          operation(Kind::malloc_batch, size, 8 + 1), operation(Kind::free, size, 0, 2),
+    operation(Kind::free_range, 16 + 1, 0, 2), operation(Kind::tcache_release, 0, 0),      operation(Kind::purge, 0, 0),
+    operation(Kind::realloc, boundary(20), 0),
+};
+
+class Explorer {
+  public:
+    explicit Explorer(const Bounds& bounds) : bounds_(bounds) {
+        scheduled_.plan.weak = bounds.old_values != 0;
+        scheduled_.plan.threads = static_cast<std::uint8_t>(bounds.threads);
+        scheduled_.plan.strategy = Strategy::directed;
+        // A full block allocator for every other thread to free.
+        scheduled_.program.operations = {operation(Kind::malloc_batch, size, static_cast<std::uint16_t>(8 * (2 * bounds.threads - 3) + 1))};
+    }
+
+    bool run() {
+        if (!run_schedule()) return false;
+        beginning_steps_ = scheduler_.steps();
+        for (unsigned count = 1; count <= bounds_.operations; ++count)
+            if (!programs(count)) return false;
+        return true;
+    }
+    void print() const {
+        std::cout << programs_ << " programs, " << schedules_ << " schedules, " << steps_ << " steps (" << mpmm_version() << ")\n";
+    }
+
+  private:
+    /// Every program of `left` more operations.
+    bool programs(unsigned left) {
+        if (left == 0) {
+            ++programs_;
+            return delays(bounds_.delays, beginning_steps_);
+        }
+        auto& operations = scheduled_.program.operations;
+        for (const Operation& letter : alphabet)
+            // Programs that differ only in how the threads' operations are written down are the same; so are those that differ in the threads' names.
+            for (std::uint8_t thread = operations.back().thread; thread < std::min(bounds_.threads, operations.back().thread + 2u);
+                 ++thread) {
+                operations.push_back(letter);
+                operations.back().thread = thread;
+                const bool held = programs(left - 1);
+                operations.pop_back();
+                if (!held) return false;
+            }
+        return true;
+    }
+    bool with(const Directive& directive, unsigned delays_left, std::uint32_t from) {
+        scheduled_.plan.directives.push_back(directive);
+        const bool held = delays(delays_left, from);
+        scheduled_.plan.directives.pop_back();
+        return held;
+    }
+    /// Runs with the delays so far, then with an old value at every load, and with one more delay at every later step.
+    bool delays(unsigned left, std::uint32_t from) {
+        if (!run_schedule()) return false;
+        const std::uint32_t end = scheduler_.steps(), choices = scheduler_.choices();
+        for (std::uint32_t choice = 1; choice <= choices; ++choice)
+            for (std::uint8_t age = 1; age <= bounds_.old_values; ++age) {
+                scheduled_.plan.directives.push_back({choice, age, true});
+                const bool held = run_schedule();
+                scheduled_.plan.directives.pop_back();
+                if (!held) return false;
+            }
+        if (left == 0) return true;
+        for (std::uint32_t step = from + 1; step < end; ++step)
+            for (std::uint8_t thread = 0; thread < bounds_.threads; ++thread)
+                if (!with({step, thread, false}, left - 1, step)) return false;
+        return true;
+    }
+    bool run_schedule() {
+        ++schedules_;
+        const auto failure = executor_.run(scheduled_);
+        steps_ += scheduler_.steps();
+        if (!failure) return true;
+        const auto bytes = encode(scheduled_);
+        std::ofstream("failed.schedule", std::ios::binary)
+            .write(reinterpret_cast<const char*>(bytes.data()), static_cast<long>(bytes.size()));
+        std::cerr << describe(scheduled_) << "FAILED: " << failure->message << "\nthe program is in failed.schedule\n";
+        return false;
+    }
+
+    FiberScheduler scheduler_;
+    Subject subject_;
+    ScheduledExecutor executor_{subject_, scheduler_};
+    ScheduledProgram scheduled_;
+    Bounds bounds_;
+    std::uint32_t beginning_steps_ = 0;
+    unsigned long programs_ = 0, schedules_ = 0, steps_ = 0;
+};
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    Bounds bounds;
+    const std::pair<std::string_view, unsigned&> options[] = {{"--operations", bounds.operations},
+                                                              {"--delays", bounds.delays},
+                                                              {"--threads", bounds.threads},
+                                                              {"--old-values", bounds.old_values}};
+    for (int i = 1; i < count; i += 2) {
+        const auto* const option =
+            std::find_if(std::begin(options), std::end(options), [&](auto& known) { return known.first == arguments[i]; });
+        if (option == std::end(options) || i + 1 == count) {
+            std::cerr << "usage: explore_schedules [--operations N] [--delays N] [--threads 2..4] [--old-values N]\n";
+            return 2;
+        }
+        option->second = static_cast<unsigned>(std::atoi(arguments[i + 1]));
+    }
+    bounds.threads = std::clamp(bounds.threads, 2u, 4u);
+    Explorer explorer(bounds);
+    if (!explorer.run()) return 1;
+    explorer.print();
+    return 0;
+}
