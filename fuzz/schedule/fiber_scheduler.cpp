@@ -86,7 +86,7 @@ class FiberScheduler::Fibers {
 FiberScheduler::FiberScheduler() : fibers_(std::make_unique<Fibers>(*this)) {}
 FiberScheduler::~FiberScheduler() {
     // A stack in the middle of a run cannot be unwound: it stays.
-    static std::vector<Fibers*> kept;
+    static auto& kept = *new std::vector<Fibers*>;
     kept.push_back(fibers_.release());
 }
 

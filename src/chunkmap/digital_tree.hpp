@@ -70,9 +70,9 @@ class DigitalTree {
         }
     }
 
-    /// The nearest chunk below `address` with an entry that is not none(), nullptr when there is none. Quick when that is near.
-    std::byte* find_below(const void* address, Entry& entry) const {
-        std::uintptr_t number = reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift;
+    /// The nearest chunk at or below `address` with an entry that is not none(), nullptr when there is none. Quick when that is near.
+    std::byte* find_back(const void* address, Entry& entry) const {
+        std::uintptr_t number = (reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift) + 1;
         if (number > chunk_count) number = chunk_count;
         while (number-- != 0) {
             const Mid* const mid = mid_of(number);

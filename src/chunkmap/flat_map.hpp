@@ -35,8 +35,8 @@ class FlatMap {
             if (const Entry entry = entries_[i].load(acquire); entry != Entry{} && entry != Entries::none())
                 visit(reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(i) << G::chunk_shift), entry);
     }
-    std::byte* find_below(const void* address, Entry& entry) const {
-        auto number = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(address)) >> G::chunk_shift;
+    std::byte* find_back(const void* address, Entry& entry) const {
+        auto number = (static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(address)) >> G::chunk_shift) + 1;
         if (number > chunk_count) number = chunk_count;
         while (number-- != 0) {
             entry = entries_[number].load(acquire);

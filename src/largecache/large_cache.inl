@@ -70,13 +70,13 @@ bool LargeCache<C>::already_ours(const Extent& extent) {
     return run_around(extent.base) != nullptr;
 }
 
-/// The map shows runs at their ends only: inside one, the nearest entry below is its beginning.
+/// The map shows runs at their ends only: inside one, the nearest entry before is its beginning.
 template <class C>
 Run* LargeCache<C>::run_around(const std::byte* address) const {
     auto entry = Entries::none();
-    std::byte* const below = map_.find_below(address + G::chunk, entry);
-    if (below == nullptr || !Entries::is_whole(entry)) return nullptr;
-    Tenant* const tenant = Entries::template tenant<tenant_alignment>(entry, below);
+    std::byte* const first = map_.find_back(address, entry);
+    if (first == nullptr || !Entries::is_whole(entry)) return nullptr;
+    Tenant* const tenant = Entries::template tenant<tenant_alignment>(entry, first);
     const OwnerState state = tenant->owner().state();
     if (state != OwnerState::large_used && state != OwnerState::large_free) return nullptr;
     auto* const run = static_cast<Run*>(tenant);

@@ -60,12 +60,13 @@ TYPED_TEST(ChunkMapTest, SetsFindsAndForgets) {
     });
     EXPECT_EQ(seen, live);
     // From the top down, one after the other.
-    const void* above = reinterpret_cast<void*>(~std::uintptr_t{0});
+    std::uintptr_t from = ~std::uintptr_t{0};
     std::byte* entry = nullptr;
-    while (std::byte* const below = this->tree.find_below(above, entry)) {
-        ASSERT_LT(below, above);
-        ASSERT_EQ(model.at(reinterpret_cast<std::uintptr_t>(below) >> G::chunk_shift), entry);
-        above = below;
+    while (std::byte* const found = this->tree.find_back(reinterpret_cast<void*>(from), entry)) {
+        const auto address = reinterpret_cast<std::uintptr_t>(found);
+        ASSERT_LE(address, from);
+        ASSERT_EQ(model.at(address >> G::chunk_shift), entry);
+        from = address - 1;
         --live;
     }
     EXPECT_EQ(live, 0u);
@@ -128,9 +129,9 @@ TYPED_TEST(ChunkMapTest, FlatMapOfA32BitSpace) {
     });
     EXPECT_EQ(seen, 1u);
     std::byte* entry = nullptr;
-    EXPECT_EQ(flat.find_below(this->chunk(count), entry), this->chunk(count - 1));
+    EXPECT_EQ(flat.find_back(this->chunk(count), entry), this->chunk(count - 1));
     EXPECT_EQ(entry, &object);
-    EXPECT_EQ(flat.find_below(this->chunk(count - 1), entry), nullptr);
+    EXPECT_EQ(flat.find_back(this->chunk(count - 2), entry), nullptr);
     flat.set(this->chunk(count - 1), Entries::none());
     EXPECT_EQ(flat.find(this->chunk(count - 1)), Entries::none());
 }
