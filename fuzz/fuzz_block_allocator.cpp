@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Block allocators and the slots they live in, against std::bitset: the owner takes and frees, other threads publish, the owner drains,
 // unused pages go back, slots are reused.
+#include "harness/known_blocks.hpp"
 #include "harness/steps.hpp"
 #include "harness/test_backend.hpp"
 #include "harness/test_clock.hpp"
@@ -9,8 +10,6 @@
 #include "tcache/shared.hpp"
 
 #include <algorithm>
-#include <bitset>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,20 +27,7 @@ class Model {
     using G = typename C::Geometry;
     using V = typename C::Verify;
     using Block = BlockAllocator<C>;
-    using Bits = std::bitset<G::map_bits>;
-
-    /// One block allocator, and what is known of it.
-    struct Known {
-        Block* block;
-        Bits usable, free, remote;
-        bool full = false;
-        unsigned returned = 0;   ///< by the owner since it became full
-        std::uint64_t idle = 0;  ///< units that were unused at the last purge, and in no word that was taken from since
-        std::vector<std::uint64_t> seeds;
-
-        Bits held() const { return usable & ~free & ~remote; }
-        std::size_t slot_bytes() const { return std::size_t{1} << block->chunk->slot_shift; }
-    };
+    using Known = KnownBlocks<C>;
 
   public:
     Model(TestBackend& backend, const Flavour& flavour) : backend_(backend), flavour_(flavour), refusals_at_start_(backend.refusals()) {
@@ -62,7 +48,7 @@ class Model {
         const std::size_t before = backend_.refused_allocations();
         Block* const block = shared_.new_block_allocator(index);
         if (block == nullptr) return expect(backend_.refused_allocations() != before, "no slot, and the backend had memory");
-        Known known{block, {}, {}, {}, false, 0, 0, std::vector<std::uint64_t>(block->blocks)};
+        Known known(block);
         expect(block->size == SizeClasses<G>::size_of(index) && block->blocks <= G::map_bits, "shape of class ", index);
         expect(is_aligned(reinterpret_cast<std::uintptr_t>(block->base), known.slot_bytes()), "the slot is not aligned to its size");
         for (const Known& other : known_)
@@ -77,7 +63,7 @@ class Model {
         block->set_owner(Owner(cache, block->usable_state()));
         known_.push_back(known);
         last_ = known_.size() - 1;
-        check_clean(known_.back());
+        known_.back().check_clean(flavour_.zeroed);
     }
     void take(const Step& step) {
         Known* const known = pick(step);
@@ -100,13 +86,13 @@ class Model {
     void put_back(const Step& step) {
         Known* const known = pick(step);
         if (known == nullptr) return;
-        const unsigned i = nth(known->held(), step.b * 4 + step.c % 4);
+        const unsigned i = Known::nth(known->held(), step.b * 4 + step.c % 4);
         if (i < G::map_bits) put_back(*known, i);
     }
     void put_back_many(const Step& step) {
         Known* const known = pick(step);
         if (known == nullptr) return;
-        const Bits held = known->held();
+        const auto held = known->held();
         for (unsigned i = 0; i < known->block->blocks; ++i)
             if (held[i] && i % (1 + step.b % 64) != 0) put_back(*known, i);
     }
@@ -114,7 +100,7 @@ class Model {
         Known* const known = pick(step);
         if (known == nullptr) return;
         // In release the owner does not look for what others freed.
-        const unsigned i = nth(V::enabled ? known->free | known->remote : known->free, step.b * 4 + step.c % 4);
+        const unsigned i = Known::nth(V::enabled ? known->free | known->remote : known->free, step.b * 4 + step.c % 4);
         if (i == G::map_bits) return;
         ++right_errors_;
         expect(!known->block->put_back(i), "block ", i, " was put back twice");
@@ -128,7 +114,7 @@ class Model {
         std::uint64_t mask = 0;
         for (unsigned i = w * 64; i < (w + 1) * 64; ++i)
             if (known->held()[i] && (step.c >> i % 8 & 1) != 0) {
-                check_content(*known, i);
+                known->check_content(i);
                 expect(V::returned(block, i), "block ", i, " is not held");
                 mask |= std::uint64_t{1} << i % 64;
                 known->remote[i] = true;
@@ -144,7 +130,7 @@ class Model {
         Known* const known = pick(step);
         // Verify's own record answers before it comes to that.
         if (known == nullptr || V::enabled) return;
-        const unsigned i = nth(known->free | known->remote, step.b * 4 + step.c % 4);
+        const unsigned i = Known::nth(known->free | known->remote, step.b * 4 + step.c % 4);
         if (i == G::map_bits) return;
         ++right_errors_;
         known->block->publish(i / 64, std::uint64_t{1} << i % 64);
@@ -159,19 +145,19 @@ class Model {
         if (known == nullptr) return;
         Block& block = *known->block;
         const bool now = step.b % 2 == 0, remote = step.c % 4 == 0;
-        const std::uint64_t unused = unused_units(*known, remote), due = unused & ~block.clean_units & (now ? all_ones : known->idle);
+        const std::uint64_t unused = known->unused_units(remote), due = unused & ~block.clean_units & (now ? all_ones : known->idle);
         std::size_t right = 0;
         for_each_run(unused, [&](unsigned first, unsigned count) {
             if ((bit_range(first, count) & due) == 0) return;
-            const std::size_t from = align_up(first * unit(block), G::page), to = align_down((first + count) * unit(block), G::page);
+            const std::size_t from = align_up(first * known->unit(), G::page), to = align_down((first + count) * known->unit(), G::page);
             right += from < to ? to - from : 0;
         });
         const std::size_t refusals = backend_.refusals(), purged = block.purge(shared_.backend, now, remote);
         if (!flavour_.purges) right = 0;
         expect(purged == right || (purged < right && backend_.refusals() != refusals), "purged ", purged, " bytes, not ", right);
         known->idle = unused;
-        check_clean(*known);
-        check_contents(*known);
+        known->check_clean(flavour_.zeroed);
+        known->check_contents();
     }
     /// An address of the slot, or next to it.
     void find(const Step& step) {
@@ -196,7 +182,7 @@ class Model {
     }
     void purge_pools(const Step& step) {
         shared_.purge(os::now_ms(), step.a % 2 * std::uint64_t{10});
-        for (const Known& known : known_) check_contents(known);
+        for (const Known& known : known_) known.check_contents();
         check_pools();
     }
     void later(const Step& step) { advance_clock(step.a); }
@@ -255,20 +241,12 @@ class Model {
         last_ = step.a % known_.size();
         return &known_[last_];
     }
-    /// The number-th of these blocks, counted round; map_bits when there is none.
-    static unsigned nth(const Bits& bits, std::size_t number) {
-        if (bits.none()) return G::map_bits;
-        number %= bits.count();
-        unsigned i = 0;
-        while (!bits[i] || number-- != 0) ++i;
-        return i;
-    }
     void take_from(Known& known, unsigned w, unsigned count) {
         Block& block = *known.block;
         Bin<C> bin;
         Latest latest;
         bin.aim(&block, w);
-        known.idle &= ~units_of_word(block, w);
+        known.idle &= ~known.units_of_word(w);
         for (; count != 0; --count) {
             unsigned i = w * 64;
             while (i < (w + 1) * 64 && !known.free[i]) ++i;
@@ -277,11 +255,11 @@ class Model {
             expect(taken == right && (!taken || address == block.address(i)), "word ", w, " gave ", address, ", not block ", i);
             if (!taken) return;
             known.free[i] = false;
-            write(known, i);
+            known.write(i, ++seed_);
         }
     }
     void put_back(Known& known, unsigned i) {
-        check_content(known, i);
+        known.check_content(i);
         expect(known.block->put_back(i), "block ", i, " cannot be put back");
         known.free[i] = true;
         if (!known.full) return;
@@ -317,80 +295,9 @@ class Model {
         shared_.release(*known.block);
         expect(!shared_.locate(base)->owner().is_block_allocator(), "the slot still has an owner");
     }
-    void write(Known& known, unsigned i) {
-        known.seeds[i] = ++seed_;
-        for_each_mark(known, i, [](std::byte* at, std::uint64_t mark) { std::memcpy(at, &mark, sizeof mark); });
-    }
-    void check_content(const Known& known, unsigned i) const {
-        for_each_mark(known, i, [&](const std::byte* at, std::uint64_t mark) {
-            expect(std::memcmp(at, &mark, sizeof mark) == 0, "content changed: block ", i, " of ", known.block->size, " bytes, offset ",
-                   at - known.block->address(i));
-        });
-    }
-    void check_contents(const Known& known) const {
-        const Bits held = known.held();
-        for (unsigned i = 0; i < known.block->blocks; ++i)
-            if (held[i]) check_content(known, i);
-    }
-    template <class Visit>
-    static void for_each_mark(const Known& known, unsigned i, Visit visit) {
-        const std::size_t size = known.block->size;
-        const std::uint64_t mark = known.seeds[i] * 0x9E3779B97F4A7C15u | 1;
-        for (const std::size_t offset : {std::size_t{0}, size / 16 * 8, size - 8}) visit(known.block->address(i) + offset, mark);
-    }
-
-    // Units of purging: pages, or blocks of at least a page.
-    static std::size_t unit(const Block& block) { return std::max<std::size_t>(block.size, G::page); }
-    static std::uint64_t units_of(const Block& block, std::size_t from, std::size_t to) {
-        std::uint64_t units = 0;
-        for (std::size_t u = from / unit(block); u <= (to - 1) / unit(block) && u < 64; ++u) units |= std::uint64_t{1} << u;
-        return units;
-    }
-    static std::uint64_t units_of_word(const Block& block, unsigned w) {
-        if (block.size >= G::page) return all_ones;
-        return units_of(block, std::size_t{w} * 64 * block.size, std::size_t{w + 1} * 64 * block.size);
-    }
-    static std::uint64_t units_of(const Block& block, const Bits& blocks) {
-        std::uint64_t units = 0;
-        for (std::size_t i = 0; i < block.blocks; ++i)
-            if (blocks[i]) units |= units_of(block, i * block.size, (i + 1) * block.size);
-        return units;
-    }
-    static std::uint64_t unused_units(const Known& known, bool remote) {
-        const Block& block = *known.block;
-        const std::size_t bytes = std::size_t{block.blocks} * block.size;
-        if (bytes < G::page) return 0;
-        return units_of(block, 0, bytes) & ~units_of(block, remote ? ~known.free & ~known.remote : ~known.free);
-    }
-    /// Units that are said to be in no memory: nothing lies there, and what can be looked at reads as zero.
-    void check_clean(const Known& known) const {
-        const Block& block = *known.block;
-        expect((block.clean_units & units_of(block, ~known.free & ~known.remote)) == 0, "a unit with blocks in use counts as clean");
-        if (!flavour_.zeroed) return;
-        for_each_bit(block.clean_units, [&](unsigned u) {
-            const std::size_t from = align_up(u * unit(block), G::page), to = align_down((u + std::size_t{1}) * unit(block), G::page);
-            for (std::size_t at = from; at < to; at += 8 * G::page) {
-                std::uint64_t word = 0;
-                std::memcpy(&word, block.base + at, sizeof word);
-                expect(word == 0, "clean unit ", u, " holds something at offset ", at);
-            }
-        });
-    }
     void compare(const Known& known) const {
-        const Block& block = *known.block;
-        for (unsigned i = 0; i < block.blocks; ++i) {
-            const std::uint64_t free = block.free_word(i / 64) >> i % 64 & 1, remote = block.remote_map[i / 64].load(relaxed) >> i % 64 & 1;
-            expect(free == known.free[i] && remote == known.remote[i], "block ", i, " is ", free != 0 ? "free" : "not free", " and ",
-                   remote != 0 ? "published" : "not published");
-        }
-        unsigned lowest = 0;
-        while (lowest < block.blocks && !known.free[lowest]) ++lowest;
-        expect(block.lowest_free_word() == (lowest == block.blocks ? Block::words : lowest / 64), "the lowest word with a free block");
-        expect(block.free_blocks() == known.free.count() && block.remote_blocks() == known.remote.count(), "blocks are counted wrongly");
-        expect(block.all_free() == (known.free == known.usable), "all free, or not");
-        expect(block.unused_units() == unused_units(known, false), "unused units");
-        expect((block.clean_units & units_of(block, known.held())) == 0, "a unit with blocks in use counts as clean");
-        expect(shared_.locate(block.base) == known.block, "the slot's tenant");
+        known.compare();
+        expect(shared_.locate(known.block->base) == known.block, "the slot's tenant");
     }
     void check_pools() {
         std::size_t count = 0;
@@ -432,15 +339,12 @@ using Subject = Model<Config<Geometry<4096, Line>, BuildVerify, IntrusiveMax>>;
 
 /// First byte: the backend's flavour; second: the geometry.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    static TestBackend backend;
-    static const bool mapped = backend.map();
     if (size < 2) return 0;
     return judge([&] {
-        expect(mapped, "no room for the arenas");
         Flavour flavour = Flavour::decode(data[0]);
         flavour.system = false;
         with_one_of<Subject<64, 8>, Subject<32, 128>, Subject<128, 16>>(data[1], [&]<class M> {
-            const auto run = std::make_unique<M>(backend, flavour);
+            const auto run = std::make_unique<M>(TestBackend::of_layers(), flavour);
             run_steps(*run, M::operations, {data + 2, size - 2});
             run->finish();
         });

@@ -47,15 +47,15 @@ void Executor::prepare(std::uint8_t flavour) {
     mapped_base_ = stats.mapped_bytes - backend_.outstanding();
 }
 
-std::optional<Failure> Executor::run(const Program& program, std::ostream* trace) {
+std::optional<Failure> Executor::run(const Program& program, std::ostream* steps) {
     std::size_t number = 0;
     try {
         prepare(program.flavour);
         for (; number < program.operations.size(); ++number) {
-            if (trace != nullptr) *trace << number << ": " << describe(program.operations[number], model_) << std::endl;
+            if (steps != nullptr) *steps << number << ": " << describe(program.operations[number], model_) << std::endl;
             step(program.operations[number]);
         }
-        if (trace != nullptr) *trace << "end: everything is freed" << std::endl;
+        if (steps != nullptr) *steps << "end: everything is freed" << std::endl;
         finish();
         return std::nullopt;
     } catch (Failure& failure) {

@@ -22,8 +22,8 @@ class Executor {
   public:
     explicit Executor(Subject& subject) : subject_(subject) {}
 
-    /// Runs the program; nothing when all checks held. Every operation is written to `trace` before it runs, when that is given.
-    std::optional<Failure> run(const Program& program, std::ostream* trace = nullptr);
+    /// Runs the program; nothing when all checks held. Every operation is written to `steps` before it runs, when that is given.
+    std::optional<Failure> run(const Program& program, std::ostream* steps = nullptr);
 
   protected:
     /// What a request's block must be besides apart from all others.

@@ -12,8 +12,7 @@ namespace mpmm::fuzz {
 namespace {
 
 /// In the child: the failure's text goes to the pipe, and a status to wait().
-[[noreturn]] void run_and_exit(const Program& program, Subject& subject, int pipe) {
-    const auto failure = Executor(subject).run(program);
+[[noreturn]] void tell_and_exit(const std::optional<Failure>& failure, int pipe) {
     if (!failure) ::_exit(0);
     const char* text = failure->message.c_str();
     for (std::size_t left = failure->message.size(); left != 0;) {
@@ -34,15 +33,14 @@ std::string read_all(int pipe) {
 
 }  // namespace
 
-std::optional<Failure> run_isolated(const Program& program, const std::function<std::unique_ptr<Subject>()>& make_subject) {
+std::optional<Failure> in_child(const std::function<std::optional<Failure>()>& function) {
     int ends[2];
     if (::pipe(ends) != 0) return Failure{"no pipe"};
     const pid_t child = ::fork();
     if (child < 0) return Failure{"no process"};
     if (child == 0) {
         ::close(ends[0]);
-        const auto subject = make_subject();
-        run_and_exit(program, *subject, ends[1]);
+        tell_and_exit(function(), ends[1]);
     }
     ::close(ends[1]);
     const std::string text = read_all(ends[0]);
@@ -53,6 +51,10 @@ std::optional<Failure> run_isolated(const Program& program, const std::function<
     if (!text.empty()) return Failure{text};
     if (WIFSIGNALED(status)) return Failure{std::string("the program died: ") + ::strsignal(WTERMSIG(status))};
     return Failure{"the program exited with " + std::to_string(WEXITSTATUS(status))};
+}
+
+std::optional<Failure> run_isolated(const Program& program, const std::function<std::unique_ptr<Subject>()>& make_subject) {
+    return in_child([&] { return Executor(*make_subject()).run(program); });
 }
 
 std::optional<Failure> run_isolated(const Program& program) {

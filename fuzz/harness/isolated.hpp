@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A run in a child process: whatever it does to the allocator, or the allocator to it, the next run starts from a fresh heap.
+// A run in a child process: whatever it does to the allocator, or the allocator to it, the next run starts from the same heap.
 #pragma once
 
 #include "harness/failure.hpp"
@@ -12,7 +12,10 @@
 
 namespace mpmm::fuzz {
 
-/// Runs the program against what `make_subject` makes, in a child. A child that dies is a failure too.
+/// Calls the function in a child, and returns what it returned. A child that dies is a failure too.
+std::optional<Failure> in_child(const std::function<std::optional<Failure>()>& function);
+
+/// Runs the program against what `make_subject` makes, in a child.
 std::optional<Failure> run_isolated(const Program& program, const std::function<std::unique_ptr<Subject>()>& make_subject);
 /// The same against the allocator itself.
 std::optional<Failure> run_isolated(const Program& program);

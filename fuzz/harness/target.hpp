@@ -12,6 +12,9 @@ namespace mpmm::fuzz {
 /// Where a target writes what it does before it does it; null: nowhere.
 inline std::ostream* trace = nullptr;
 
+/// Calls the function when the allocator's own checks end the process with abort(), before the driver keeps the input. The first call counts.
+void show_on_abort(void (*function)());
+
 /// Runs one input. A failed check ends the process, as the drivers expect.
 template <class Run>
 int judge(Run run) {

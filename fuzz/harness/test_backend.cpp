@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness/test_backend.hpp"
 
+#include "harness/failure.hpp"
 #include "heap/build_heap.hpp"
 
 #include <algorithm>
@@ -46,6 +47,13 @@ void out_of_sight(const void* address, std::size_t size) {
 
 TestBackend& TestBackend::instance() {
     static TestBackend backend;
+    return backend;
+}
+
+TestBackend& TestBackend::of_layers() {
+    static TestBackend backend;
+    static const bool mapped = backend.map();
+    expect(mapped, "no room for the arenas");
     return backend;
 }
 

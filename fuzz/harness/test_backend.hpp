@@ -29,9 +29,9 @@ class TestBackend {
     static constexpr unsigned call_count = 4;
 
     static TestBackend& instance();
+    /// One with its arenas, for layers without the heap.
+    static TestBackend& of_layers();
 
-    /// Reserves the arenas. False when the system refuses.
-    bool map();
     mpmm_backend callbacks();
     /// Makes the allocator use this backend, for good. False when it refuses.
     bool install();
@@ -81,6 +81,8 @@ class TestBackend {
         unsigned after = 0, times = 0;
     };
 
+    /// Reserves the arenas. False when the system refuses.
+    bool map();
     bool refuses(Call call);
     /// The arena of an address; of those of none, where nothing is taken, the small one.
     Arena& arena_of(std::uintptr_t address);

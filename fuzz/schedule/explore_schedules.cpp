@@ -2,15 +2,19 @@
 // explore_schedules: all programs of a few threads with a few operations from a small alphabet, each under every schedule with at most some
 // delays: a thread runs on until it ends or waits, but at the steps that are chosen another one goes on (M. Emmi, S. Qadeer and Z. Rakamarić,
 // "Delay-Bounded Scheduling", POPL 2011). On weak memory also with every single load that can see an old value seeing it. Prints how many there were.
+//
+// --random N: as many random programs instead. --repeat N: random programs, each run twice and a third time as the directed plan that the first
+// run was recorded as, from the same heap: all three must take the same steps.
+//
 // Exits 1 at the first failure, whose program is written to failed.schedule.
-#include "harness/print.hpp"
+#include "harness/isolated.hpp"
 #include "harness/sizes.hpp"
+#include "harness/target.hpp"
 #include "schedule/scheduled_executor.hpp"
 
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <iostream>
 #include <string_view>
 
 using namespace mpmm::fuzz;
@@ -23,6 +27,15 @@ const std::uint16_t size = boundary(108);
 struct Bounds {
     unsigned operations = 3, delays = 1, threads = 2, old_values = 0;
 };
+
+/// The program of the run, for whoever dies in it.
+const ScheduledProgram* running = nullptr;
+
+void keep() {
+    const auto bytes = encode(*running);
+    std::ofstream("failed.schedule", std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<long>(bytes.size()));
+    std::cerr << describe(*running) << "the program is in failed.schedule\n";
+}
 
 /// The first thread begins with full block allocators; then the alphabet.
 constexpr Operation operation(Kind kind, std::uint16_t of_size, std::uint16_t slot, std::uint8_t variant = 0) {
@@ -51,11 +64,49 @@ class Explorer {
             if (!programs(count)) return false;
         return true;
     }
+    bool run_random(unsigned count) {
+        for (programs_ = 0; programs_ < count; ++programs_) {
+            Random random(static_cast<Random::result_type>(Xorshift(programs_)()));
+            scheduled_ = random_scheduled(random);
+            if (!run_schedule()) return false;
+        }
+        return true;
+    }
+    bool repeat(unsigned count) {
+        for (programs_ = 0; programs_ < count; ++programs_) {
+            Random random(static_cast<Random::result_type>(Xorshift(programs_)()));
+            scheduled_ = random_scheduled(random);
+            const auto [hash, recorded] = traced();
+            if (traced().first != hash) return differs("the second time");
+            scheduled_.plan = recorded;
+            if (traced().first != hash) return differs("as it was recorded");
+        }
+        return true;
+    }
     void print() const {
         std::cout << programs_ << " programs, " << schedules_ << " schedules, " << steps_ << " steps (" << mpmm_version() << ")\n";
     }
 
   private:
+    /// Runs the program in a child: the hash of its trace, and how it was recorded.
+    std::pair<std::string, Plan> traced() {
+        ++schedules_;
+        const auto told = in_child([&]() -> std::optional<Failure> {
+            running = &scheduled_;
+            if (auto failure = executor_.run(scheduled_)) return failure;
+            const auto bytes = encode({{}, scheduler_.directed()});
+            return Failure{std::to_string(scheduler_.trace_hash()) + ' ' + std::string(bytes.begin(), bytes.end())};
+        });
+        const std::size_t space = told->message.find(' ') + 1;
+        const std::vector<std::uint8_t> bytes(told->message.begin() + static_cast<long>(space), told->message.end());
+        return {told->message.substr(0, space), decode_scheduled(bytes).plan};
+    }
+    bool differs(const char* when) {
+        running = &scheduled_;
+        std::cerr << "FAILED: the program ran differently " << when << '\n';
+        keep();
+        return false;
+    }
     /// Every program of `left` more operations.
     bool programs(unsigned left) {
         if (left == 0) {
@@ -100,13 +151,12 @@ class Explorer {
     }
     bool run_schedule() {
         ++schedules_;
+        running = &scheduled_;
         const auto failure = executor_.run(scheduled_);
         steps_ += scheduler_.steps();
         if (!failure) return true;
-        const auto bytes = encode(scheduled_);
-        std::ofstream("failed.schedule", std::ios::binary)
-            .write(reinterpret_cast<const char*>(bytes.data()), static_cast<long>(bytes.size()));
-        std::cerr << describe(scheduled_) << "FAILED: " << failure->message << "\nthe program is in failed.schedule\n";
+        std::cerr << "FAILED: " << failure->message << '\n';
+        keep();
         return false;
     }
 
@@ -123,22 +173,24 @@ class Explorer {
 
 int main(int count, char** arguments) {
     Bounds bounds;
-    const std::pair<std::string_view, unsigned&> options[] = {{"--operations", bounds.operations},
-                                                              {"--delays", bounds.delays},
-                                                              {"--threads", bounds.threads},
-                                                              {"--old-values", bounds.old_values}};
+    unsigned random = 0, repeat = 0;
+    const std::pair<std::string_view, unsigned&> options[] = {
+        {"--operations", bounds.operations}, {"--delays", bounds.delays}, {"--threads", bounds.threads},
+        {"--old-values", bounds.old_values}, {"--random", random},        {"--repeat", repeat}};
     for (int i = 1; i < count; i += 2) {
         const auto* const option =
             std::find_if(std::begin(options), std::end(options), [&](auto& known) { return known.first == arguments[i]; });
         if (option == std::end(options) || i + 1 == count) {
-            std::cerr << "usage: explore_schedules [--operations N] [--delays N] [--threads 2..4] [--old-values N]\n";
+            std::cerr
+                << "usage: explore_schedules [--operations N] [--delays N] [--threads 2..4] [--old-values N] | --random N | --repeat N\n";
             return 2;
         }
         option->second = static_cast<unsigned>(std::atoi(arguments[i + 1]));
     }
     bounds.threads = std::clamp(bounds.threads, 2u, 4u);
+    show_on_abort(keep);
     Explorer explorer(bounds);
-    if (!explorer.run()) return 1;
+    if (!(random != 0 ? explorer.run_random(random) : repeat != 0 ? explorer.repeat(repeat) : explorer.run())) return 1;
     explorer.print();
     return 0;
 }

@@ -203,8 +203,8 @@ unsigned FiberScheduler::choose(const Point& point) {
         case Strategy::random: {
             unsigned ready[max_threads], count = 0;
             for (unsigned thread = 0; thread < plan_.threads; ++thread)
-                if (is_ready(thread)) ready[count++] = thread;
-            return ready[random_.below(count)];
+                if (is_ready(thread) && (!waits || thread != current)) ready[count++] = thread;
+            return count != 0 ? ready[random_.below(count)] : current;
         }
         case Strategy::directed: break;
     }

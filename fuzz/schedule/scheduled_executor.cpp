@@ -82,7 +82,13 @@ void print_trace(std::ostream& out, const FiberScheduler& scheduler, unsigned th
     const auto& notes = scheduler.notes();
     for (unsigned thread = 0; thread < threads; ++thread) out << std::left << std::setw(lane) << ("thread " + std::to_string(thread));
     out << '\n';
+    const auto line = [&](unsigned thread, const std::string& text) {
+        out << std::string(std::size_t{lane} * thread, ' ') << text << '\n';
+    };
     std::size_t note = 0;
+    const auto notes_before = [&](std::size_t end) {
+        for (; note < end; ++note) line(notes[note].thread, "== " + notes[note].text);
+    };
     // A step's distance to the nearest switch decides whether it is shown.
     const auto switches = [&](std::size_t i) { return i != 0 && trace[i].thread != trace[i - 1].thread; };
     std::size_t last_switch = 0, hidden = 0;
@@ -90,15 +96,17 @@ void print_trace(std::ostream& out, const FiberScheduler& scheduler, unsigned th
     for (std::size_t i = trace.size(); i-- > 0;) next_switch[i] = switches(i) ? i : next_switch[i + 1];
     for (std::size_t i = 0; i < trace.size(); ++i) {
         const auto& step = trace[i];
-        for (; note < step.note && note < notes.size(); ++note)
-            out << std::string(std::size_t{lane} * notes[note].thread, ' ') << "== " << notes[note].text << '\n';
         if (switches(i)) last_switch = i;
-        if (i - last_switch >= around && next_switch[i] - i > around) {
+        const bool shown = i - last_switch < around || next_switch[i] - i <= around;
+        if (hidden != 0 && (shown || note < step.note)) {
+            line(trace[i - 1].thread, "   ... " + std::to_string(hidden) + " steps");
+            hidden = 0;
+        }
+        notes_before(step.note);
+        if (!shown) {
             ++hidden;
             continue;
         }
-        if (hidden != 0) out << std::string(std::size_t{lane} * step.thread, ' ') << "   ... " << hidden << " steps\n";
-        hidden = 0;
         const std::string_view file = step.point.file;
         const std::size_t slash = file.rfind('/');
         std::ostringstream text;
@@ -107,10 +115,9 @@ void print_trace(std::ostream& out, const FiberScheduler& scheduler, unsigned th
         if (step.has_value)
             text << ' ' << orders[static_cast<unsigned>(step.point.order)] << ' ' << step.point.address << " = 0x" << std::hex << step.value
                  << (step.old ? " (old)" : "");
-        out << std::string(std::size_t{lane} * step.thread, ' ') << text.str() << '\n';
+        line(step.thread, text.str());
     }
-    for (; note < notes.size(); ++note)
-        out << std::string(std::size_t{lane} * notes[note].thread, ' ') << "== " << notes[note].text << '\n';
+    notes_before(notes.size());
 }
 
 }  // namespace mpmm::fuzz

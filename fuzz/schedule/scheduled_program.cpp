@@ -12,7 +12,7 @@ namespace mpmm::fuzz {
 namespace {
 
 constexpr unsigned strategies = 3, max_depth = 8;
-constexpr std::size_t max_directives = 255;
+constexpr std::size_t max_directives = 65535;
 
 std::uint32_t load(const std::uint8_t* bytes, unsigned count) {
     std::uint32_t value = 0;
@@ -46,8 +46,8 @@ ScheduledProgram decode_scheduled(std::span<const std::uint8_t> bytes) {
     plan.strategy = static_cast<Strategy>(header[1] / 4 % 4 % strategies);
     plan.weak = (header[1] & 16) != 0;
     plan.depth = static_cast<std::uint8_t>(1 + header[2] % max_depth);
-    plan.seed = load(header + 4, 4);
-    for (unsigned left = header[3]; left != 0 && bytes.size() >= ScheduledProgram::directive_size; --left) {
+    plan.seed = load(header + 5, 4);
+    for (std::uint32_t left = load(header + 3, 2); left != 0 && bytes.size() >= ScheduledProgram::directive_size; --left) {
         plan.directives.push_back({load(bytes.data(), 3), static_cast<std::uint8_t>(bytes[3] & 127), bytes[3] >= 128});
         bytes = bytes.subspan(ScheduledProgram::directive_size);
     }
@@ -68,8 +68,8 @@ std::vector<std::uint8_t> encode(const ScheduledProgram& scheduled) {
     bytes[0] = scheduled.program.flavour;
     bytes[1] = static_cast<std::uint8_t>((plan.threads - 2) | static_cast<unsigned>(plan.strategy) * 4 | (plan.weak ? 16 : 0));
     bytes[2] = static_cast<std::uint8_t>(plan.depth - 1);
-    bytes[3] = static_cast<std::uint8_t>(directives);
-    store(plan.seed, 4, bytes.data() + 4);
+    store(static_cast<std::uint32_t>(directives), 2, bytes.data() + 3);
+    store(plan.seed, 4, bytes.data() + 5);
     std::uint8_t* place = bytes.data() + ScheduledProgram::header_size;
     for (std::size_t i = 0; i < directives; ++i, place += ScheduledProgram::directive_size) {
         store(plan.directives[i].at, 3, place);

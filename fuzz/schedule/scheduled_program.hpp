@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A program of several threads and its schedule, as bytes:
 //
-//     | flavour | threads, strategy, weak | depth | directives | seed, 4 bytes | directive, 4 bytes | … | record, 6 bytes | …
+//     | flavour | threads, strategy, weak | depth | directives, 2 bytes | seed, 4 bytes | directive, 4 bytes | … | record, 6 bytes | …
 //
 //     directive: | at, 3 bytes | thread or age, 7 bits; of a load, 1 bit |        record: see harness/operation.hpp
 //
@@ -20,7 +20,7 @@ struct ScheduledProgram {
     Program program;
     Plan plan;
 
-    static constexpr std::size_t header_size = 8, directive_size = 4;
+    static constexpr std::size_t header_size = 9, directive_size = 4;
 
     friend bool operator==(const ScheduledProgram&, const ScheduledProgram&) = default;
 };
