@@ -4,6 +4,7 @@
 #include "harness/handoff.hpp"
 #include "harness/print.hpp"
 
+#include <algorithm>
 #include <iomanip>
 #include <ostream>
 #include <string_view>
@@ -49,11 +50,15 @@ std::optional<Failure> ScheduledExecutor::run(const ScheduledProgram& scheduled)
     }
 }
 
-/// Nobody is in the middle of anything: what waits for its owner must be on the way to him.
+/// Nobody is in the middle of anything: what waits for its owner must be on the way to him. The owner counts what he frees himself, and who
+/// frees remotely counts last what is in the remote map: each share by itself must have woken a full block allocator.
 void ScheduledExecutor::check_rest() {
     BuildHeap::shared.for_each_block_allocator([](auto& block) {
-        expect(block.owner().state() != OwnerState::full || !block.worth_waking(), "lost wake-up: the full block allocator at ",
-               static_cast<const void*>(block.base), " of ", block.size, " byte blocks has enough blocks back, and nobody will look");
+        if (block.owner().state() != OwnerState::full) return;
+        const unsigned by_owner = block.returned.load(relaxed), by_others = block.remote_blocks();
+        expect(std::max(by_owner, by_others) < block.wake_threshold(), "lost wake-up: of the full block allocator at ",
+               static_cast<const void*>(block.base), " of ", block.size, " byte blocks its owner freed ", by_owner, " and others ",
+               by_others, ", and nobody will look");
     });
 }
 
