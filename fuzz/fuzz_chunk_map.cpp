@@ -169,6 +169,8 @@ using FlatModel = Model<G, FlatMap<G, Entries<G>>, 32, false>;
 }  // namespace
 
 /// First byte: the map.
+const Shape mpmm::fuzz::shape{split_records<1, step_size>, join_pieces};
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size == 0) return 0;
     return judge([&] {

@@ -12,6 +12,10 @@ const Program* running = nullptr;
 
 }  // namespace
 
+const Shape mpmm::fuzz::shape{split_records<Program::header_size, Operation::record_size>, join_pieces,
+                              [](const Bytes& header) { return "backend: " + describe(Flavour::decode(header[0])); },
+                              [](std::size_t, const Bytes& item) { return describe(decode_operation(item.data())); }};
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     static Subject subject;
     static Executor executor(subject);

@@ -332,6 +332,8 @@ class Model {
 }  // namespace
 
 /// First byte: the backend's flavour; second: the geometry.
+const Shape mpmm::fuzz::shape{split_records<2, step_size>, join_pieces};
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size < 2) return 0;
     return judge([&] {

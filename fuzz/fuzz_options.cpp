@@ -198,6 +198,8 @@ class Model {
 
 }  // namespace
 
+const Shape mpmm::fuzz::shape{split_records<0, 1>, join_pieces};
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     mpmm_debugger_callbacks callbacks{};
     callbacks.warning = note_complaint;

@@ -117,6 +117,8 @@ class Sizes {
 }  // namespace
 
 /// First byte: the geometry.
+const Shape mpmm::fuzz::shape{split_records<1, step_size>, join_pieces};
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size == 0) return 0;
     return judge([&] {

@@ -5,6 +5,7 @@
 
 #include "harness/isolated.hpp"
 #include "harness/mutator.hpp"
+#include "harness/shrink.hpp"
 
 #include <cerrno>
 #include <gtest/gtest.h>
@@ -221,6 +222,48 @@ TEST(SelfCheck, FailuresShrink) {
     std::cerr.rdbuf(before);
     EXPECT_FALSE(passed);
     EXPECT_EQ(smallest, 1u);
+}
+
+// ---- the shrinker ----
+
+/// As fuzz_heap cuts its inputs.
+const Shape heap_inputs{split_records<Program::header_size, Operation::record_size>, join_pieces};
+
+TEST(SelfCheck, TheShrinkerFindsTheOneSmallestProgram) {
+    // Two frees of odd slots, with an allocation of more than 100 bytes somewhere before.
+    const auto fails = [](const Bytes& input) {
+        const auto program = decode(input);
+        unsigned frees = 0;
+        bool large = false;
+        for (const Operation& operation : program.operations) {
+            large = large || (operation.kind == Kind::zalloc && operation.size > 100);
+            if (large && operation.kind == Kind::free && operation.slot % 2 == 1) ++frees;
+        }
+        return frees >= 2;
+    };
+    const Bytes input = encode(long_program());
+    ASSERT_TRUE(fails(input));
+    const Program smallest{0, {{.kind = Kind::zalloc, .size = 101}, {.kind = Kind::free, .slot = 1}, {.kind = Kind::free, .slot = 1}}};
+    EXPECT_EQ(decode(shrink(heap_inputs, input, fails)), smallest);
+}
+
+TEST(SelfCheck, TheShrinkerStopsWhenItsRunsAreUsedUp) {
+    unsigned runs = 0;
+    const Bytes input = encode(long_program());
+    const Bytes smaller = shrink(heap_inputs, input, [&](const Bytes& candidate) { return ++runs, candidate.size() > 100; }, 5);
+    EXPECT_EQ(runs, 5u);
+    EXPECT_LT(smaller.size(), input.size());
+    EXPECT_GT(smaller.size(), 100u);
+}
+
+TEST(SelfCheck, TheShrinkerKeepsTheFaultOfAFaultyAllocator) {
+    const auto fails = [](const Bytes& input) {
+        const auto failure = run_isolated(decode(input), [] { return std::make_unique<ForgetsToZero>(); });
+        return failure && failure->message.find("not zero") != std::string::npos;
+    };
+    const Program smaller = decode(shrink(heap_inputs, encode(long_program()), fails, 600));
+    EXPECT_TRUE(fails(encode(smaller)));
+    EXPECT_LE(smaller.operations.size(), 3u);
 }
 
 }  // namespace

@@ -66,6 +66,7 @@ class Executor {
     void check_block(void* block, const Wanted& wanted, const char* what);
     bool full() const { return model_.size() >= max_blocks; }
     std::size_t bounded_size(std::uint16_t selector) const;
+    std::size_t zeroed_size(std::size_t size) const;
     void give_back(const Model::Block& block, unsigned how, std::size_t other_size);
     void give_back_all(const std::vector<Model::Block>& blocks, const Operation& operation);
 
@@ -110,6 +111,7 @@ class Executor {
 
     static constexpr int no_errno = 9999;
     static constexpr std::size_t max_blocks = 1500;
+    static constexpr unsigned max_persistent = 2000;
 
     Subject& subject_;
     TestBackend& backend_ = TestBackend::instance();
@@ -118,6 +120,9 @@ class Executor {
     std::vector<Persistent> persistent_;
     std::optional<VirtualThreads> threads_;
     std::size_t mapped_base_ = 0;
+    unsigned persistent_left_ = max_persistent;
+    /// Zeroing and copying more than this would be all a run does.
+    std::size_t max_written_ = std::size_t{16} << 20;
     bool concurrent_ = false;  ///< other threads may be in the middle of an operation
 
   private:

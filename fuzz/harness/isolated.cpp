@@ -33,13 +33,14 @@ std::string read_all(int pipe) {
 
 }  // namespace
 
-std::optional<Failure> in_child(const std::function<std::optional<Failure>()>& function) {
+std::optional<Failure> in_child(const std::function<std::optional<Failure>()>& function, bool with_errors) {
     int ends[2];
     if (::pipe(ends) != 0) return Failure{"no pipe"};
     const pid_t child = ::fork();
     if (child < 0) return Failure{"no process"};
     if (child == 0) {
         ::close(ends[0]);
+        if (with_errors) ::dup2(ends[1], STDERR_FILENO);
         tell_and_exit(function(), ends[1]);
     }
     ::close(ends[1]);
@@ -48,9 +49,9 @@ std::optional<Failure> in_child(const std::function<std::optional<Failure>()>& f
     int status = 0;
     if (::waitpid(child, &status, 0) != child) return Failure{"no child to wait for"};
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return std::nullopt;
-    if (!text.empty()) return Failure{text};
-    if (WIFSIGNALED(status)) return Failure{std::string("the program died: ") + ::strsignal(WTERMSIG(status))};
-    return Failure{"the program exited with " + std::to_string(WEXITSTATUS(status))};
+    if (!text.empty() && !with_errors) return Failure{text};
+    if (WIFSIGNALED(status)) return Failure{text + "the program died: " + ::strsignal(WTERMSIG(status))};
+    return Failure{text + "the program exited with " + std::to_string(WEXITSTATUS(status))};
 }
 
 std::optional<Failure> run_isolated(const Program& program, const std::function<std::unique_ptr<Subject>()>& make_subject) {

@@ -14,14 +14,10 @@ namespace mpmm::fuzz {
 
 namespace {
 
-/// Zeroing and copying more than this would be all a run does.
-constexpr std::size_t max_zeroed = std::size_t{16} << 20;
 constexpr std::size_t max_batch_bytes = std::size_t{1} << 20;
 
 /// How often: mostly a few times, now and then often enough to fill a whole block allocator.
 unsigned repetitions(std::uint16_t number) { return 1 + number / 8 % (number % 8 == 0 ? 600u : 40u); }
-
-std::size_t zeroed_size(std::size_t size) { return impossible(size) || size <= max_zeroed ? size : size % max_zeroed; }
 
 /// Guarded blocks, and those aligned to chunks: they lie in large ones, which the backend may refuse to shrink.
 bool not_of_a_class(const std::byte* block) {
@@ -33,6 +29,8 @@ bool not_of_a_class(const std::byte* block) {
 
 }  // namespace
 
+std::size_t Executor::zeroed_size(std::size_t size) const { return impossible(size) || size <= max_written_ ? size : size % max_written_; }
+
 void Executor::do_malloc(const Operation& operation) {
     if (full()) return;
     const std::size_t size = bounded_size(operation.size);
@@ -43,7 +41,7 @@ void Executor::do_zalloc(const Operation& operation) {
     if (full()) return;
     std::size_t size = zeroed_size(bounded_size(operation.size));
     // calloc: an element size and a count. A product that does not fit is the caller's business, as it is calloc's.
-    if (operation.variant % 2 != 0 && size <= max_zeroed / 16) size *= operation.slot % 17;
+    if (operation.variant % 2 != 0 && size <= max_written_ / 16) size *= operation.slot % 17;
     obtained(call([&] { return subject_.zalloc(size); }), {.size = size, .zeroed = true, .of_class = true}, "zalloc");
 }
 
@@ -114,13 +112,14 @@ void Executor::do_free_batch(const Operation& operation) {
 }
 
 void Executor::do_realloc(const Operation& operation) {
-    const std::size_t size = bounded_size(operation.size);
+    std::size_t size = bounded_size(operation.size);
     if (model_.empty() || operation.variant % 16 == 15) {
         if (full()) return;
         obtained(call([&] { return subject_.realloc(nullptr, 0, size); }), {.size = size, .of_class = true}, "realloc of NULL");
         return;
     }
     const Model::Block old = model_.take_out(model_.slot(operation.slot));
+    if (!impossible(size) && std::min(old.size, size) > max_written_) size %= max_written_;
     void* const block = call([&] { return subject_.realloc(old.address, old.size, size); });
     if (block == nullptr) {
         expect_refusal(size, "realloc");

@@ -62,9 +62,8 @@ void Executor::do_option(const Operation& operation) {
 
 void Executor::do_persistent(const Operation& operation) {
     // It is never freed: a process that runs many programs must end somewhere.
-    static unsigned left = 2000;
-    if (left == 0) return;
-    --left;
+    if (persistent_left_ == 0) return;
+    --persistent_left_;
     const std::size_t size = operation.size % 129u, alignment = std::size_t{1} << operation.slot % 14u, used = mpmm_persistent_used();
     auto* const block = static_cast<std::byte*>(call([&] { return mpmm_persistent_alloc(size, alignment); }));
     if (alignment > mpmm_backend_page_size()) {

@@ -66,15 +66,15 @@ std::string describe(const Operation& operation, const Model& model) {
     return text.str();
 }
 
+std::string describe(const Flavour& flavour) {
+    if (flavour.system) return "the system";
+    return std::string(flavour.zeroed ? "zeroed" : "not zeroed") + (flavour.purges ? "" : ", cannot purge") +
+           (flavour.resizes ? "" : ", cannot resize");
+}
+
 std::string describe(const Program& program) {
-    const Flavour flavour = Flavour::decode(program.flavour);
     std::ostringstream text;
-    text << "backend: ";
-    if (flavour.system) text << "the system";
-    else
-        text << (flavour.zeroed ? "zeroed" : "not zeroed") << (flavour.purges ? "" : ", cannot purge")
-             << (flavour.resizes ? "" : ", cannot resize");
-    text << '\n';
+    text << "backend: " << describe(Flavour::decode(program.flavour)) << '\n';
     for (std::size_t i = 0; i < program.operations.size(); ++i) text << i << ": " << describe(program.operations[i]) << '\n';
     return text.str();
 }

@@ -4,6 +4,7 @@
 
 #include "harness/model.hpp"
 #include "harness/operation.hpp"
+#include "harness/test_backend.hpp"
 
 #include <string>
 
@@ -14,6 +15,8 @@ const char* name(Kind kind);
 std::string describe(const Operation& operation);
 /// The same with what it means now: which block, how long.
 std::string describe(const Operation& operation, const Model& model);
+/// The backend: "not zeroed, cannot purge".
+std::string describe(const Flavour& flavour);
 /// The whole program, one operation a line.
 std::string describe(const Program& program);
 

@@ -9,6 +9,8 @@
 
 namespace mpmm::fuzz {
 
+inline constexpr std::size_t step_size = 4;
+
 /// What an operation gets: three numbers that mean what it takes them for.
 struct Step {
     unsigned a, b, c;
@@ -23,7 +25,7 @@ struct StepKind {
 /// Does what the bytes say, one operation after another; `run.check()` after each.
 template <class Run, std::size_t Count>
 void run_steps(Run& run, const StepKind<Run> (&operations)[Count], std::span<const std::uint8_t> bytes) {
-    for (; bytes.size() >= 4; bytes = bytes.subspan(4)) {
+    for (; bytes.size() >= step_size; bytes = bytes.subspan(step_size)) {
         const auto& [name, call] = operations[bytes[0] % Count];
         const Step step{bytes[1], bytes[2], bytes[3]};
         if (trace != nullptr) *trace << name << ' ' << step.a << ' ' << step.b << ' ' << step.c << std::endl;

@@ -17,6 +17,13 @@ void on_abort(int signal, siginfo_t* info, void* context) {
 
 }  // namespace
 
+Bytes join_pieces(const Pieces& pieces) {
+    Bytes bytes = pieces.header;
+    for (const auto& group : pieces.groups)
+        for (const Bytes& item : group) bytes.insert(bytes.end(), item.begin(), item.end());
+    return bytes;
+}
+
 void show_on_abort(void (*function)()) {
     if (show != nullptr) return;
     show = function;

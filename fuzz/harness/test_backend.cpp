@@ -7,8 +7,11 @@
 #include <algorithm>
 #include <cstring>
 #include <sstream>
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #include <utility>
+#include <vector>
 
 namespace mpmm::fuzz {
 
@@ -23,6 +26,12 @@ constexpr std::uintptr_t chunks_hint = 0x2000'0000'0000, zero_chunks_hint = 0x21
 constexpr int junk = 0xDB;
 
 void drop_pages(std::uintptr_t address, std::size_t size) { ::madvise(reinterpret_cast<void*>(address), size, MADV_DONTNEED); }
+
+/// Spoils what lies there, here and there.
+void spoil(std::uintptr_t address, std::size_t size, std::size_t page) {
+    for (std::size_t offset = 0; offset < size; offset += std::max(page, size / 16 / page * page))
+        std::memset(reinterpret_cast<void*>(address + offset), junk, 64);
+}
 
 /// In the schedule build another thread may step in before the backend does something.
 void step_in(const void* address) {
@@ -63,6 +72,7 @@ bool TestBackend::Arena::map(std::size_t size, std::size_t alignment, std::uintp
     if (memory == MAP_FAILED) return false;
     begin = align_up(reinterpret_cast<std::uintptr_t>(memory), alignment);
     end = begin + size;
+    used_end = begin;
     return true;
 }
 
@@ -84,14 +94,14 @@ auto TestBackend::Arena::holder(std::uintptr_t address, std::size_t size) -> std
 
 bool TestBackend::map() {
     const std::size_t chunk = mpmm_backend_chunk_size();
-    return chunks_.map(arena_chunks * chunk, 4 * chunk, chunks_hint) &&
-           zero_chunks_.map(arena_chunks * chunk, 4 * chunk, zero_chunks_hint) &&
-           small_.map(small_bytes, mpmm_backend_page_size(), small_hint);
+    return mapped_ = chunks_.map(arena_chunks * chunk, 4 * chunk, chunks_hint) &&
+                     zero_chunks_.map(arena_chunks * chunk, 4 * chunk, zero_chunks_hint) &&
+                     small_.map(small_bytes, mpmm_backend_page_size(), small_hint);
 }
 
 bool TestBackend::install() {
     if (installed_) return true;
-    if (!map()) return false;
+    if (!mapped_ && !map()) return false;
     const mpmm_backend backend = callbacks();
     mpmm_options options{};
     options.struct_size = sizeof options;
@@ -163,6 +173,32 @@ void TestBackend::reset() {
     outstanding_ = 0;
 }
 
+void TestBackend::start_over() {
+    for (Arena* const arena : {&chunks_, &zero_chunks_, &small_}) arena->clear();
+    outstanding_ = 0;
+    installed_ = false;
+}
+
+/// The first pages that are in memory are zeroed, which is quicker than to get new ones; the others go.
+void TestBackend::Arena::clear() {
+    static const int pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    constexpr std::size_t kept = 256;
+    constexpr std::uint64_t in_memory = std::uint64_t{1} << 63;
+    const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), count = (used_end - begin) / page;
+    std::vector<std::uint64_t> pages(count);
+    const std::size_t bytes = count * sizeof pages[0];
+    std::size_t zeroed = 0, known = 0;
+    if (::pread(pagemap, pages.data(), bytes, static_cast<off_t>(begin / page * sizeof pages[0])) == static_cast<ssize_t>(bytes))
+        for (; known < count && zeroed < kept; ++known)
+            if ((pages[known] & in_memory) != 0) {
+                std::memset(reinterpret_cast<void*>(begin + known * page), 0, page);
+                ++zeroed;
+            }
+    if (known < count) drop_pages(begin + known * page, (count - known) * page);
+    taken.clear();
+    used_end = begin;
+}
+
 void TestBackend::refuse(Call call, unsigned after, unsigned times) { faults_[static_cast<unsigned>(call)] = {after, times}; }
 
 void TestBackend::refuse_nothing() {
@@ -222,6 +258,8 @@ void* TestBackend::allocate(std::size_t size, std::size_t alignment) {
         return nullptr;
     }
     arena.taken[place] = {size, false};
+    arena.used_end = std::max(arena.used_end, place + size);
+    if (&arena == &chunks_) spoil(place, size, page);
     outstanding_ += size;
     return reinterpret_cast<void*>(place);
 }
@@ -265,9 +303,7 @@ int TestBackend::purge(void* memory, std::size_t size) {
     }
     if (refuses(Call::purge)) return -1;
     if (flavour_.zeroed) drop_pages(address, size);
-    else
-        for (std::size_t offset = 0; offset < size; offset += std::max(page, size / 16 / page * page))
-            std::memset(reinterpret_cast<void*>(address + offset), junk, 64);
+    else spoil(address, size, page);
     return 0;
 }
 

@@ -43,6 +43,8 @@ class TestBackend {
     void finish();
     /// Takes everything back, from a layer that is no more.
     void reset();
+    /// Takes everything back from an allocator that has become a new one: install() it again. No memory remembers anything.
+    void start_over();
 
     /// From now on the call fails `times` times, after `after` more successes. Both small.
     void refuse(Call call, unsigned after, unsigned times);
@@ -68,10 +70,12 @@ class TestBackend {
         bool refused = false;  ///< giving it back was refused once
     };
     struct Arena {
-        std::uintptr_t begin = 0, end = 0;
+        std::uintptr_t begin = 0, end = 0, used_end = 0;
         std::map<std::uintptr_t, Extent> taken;
 
         bool map(std::size_t size, std::size_t alignment, std::uintptr_t hint);
+        /// Nothing is taken, and all reads as zero.
+        void clear();
         bool contains(std::uintptr_t address) const { return address >= begin && address < end; }
         std::uintptr_t place(std::size_t size, std::size_t alignment) const;
         /// The extent that holds all of [address, address + size), or end().
@@ -103,7 +107,7 @@ class TestBackend {
     std::size_t refused_allocations_ = 0, refusals_ = 0, outstanding_ = 0;
     void* repeated_ = nullptr;
     std::string misuse_;
-    bool installed_ = false, used_system_ = false;
+    bool mapped_ = false, installed_ = false, used_system_ = false;
 };
 
 }  // namespace mpmm::fuzz

@@ -5,7 +5,7 @@
 
 namespace {
 
-constinit std::uint64_t now_ms = 1'000'000;
+constinit std::uint64_t now_ms = mpmm::fuzz::first_ms;
 
 }  // namespace
 
@@ -24,6 +24,7 @@ int __wrap_clock_gettime(clockid_t clock, timespec* now) {
 
 namespace mpmm::fuzz {
 
+void set_clock(std::uint64_t milliseconds) { now_ms = milliseconds; }
 void advance_clock(std::uint64_t milliseconds) { now_ms += milliseconds; }
 
 }  // namespace mpmm::fuzz

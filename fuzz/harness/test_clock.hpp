@@ -7,6 +7,10 @@
 
 namespace mpmm::fuzz {
 
+/// What it shows when the program begins.
+inline constexpr std::uint64_t first_ms = 1'000'000;
+
+void set_clock(std::uint64_t milliseconds);
 /// Lets `milliseconds` pass.
 void advance_clock(std::uint64_t milliseconds);
 

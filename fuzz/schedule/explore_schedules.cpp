@@ -7,7 +7,6 @@
 // run was recorded as, from the same heap: all three must take the same steps.
 //
 // Exits 1 at the first failure, whose program is written to failed.schedule.
-#include "harness/isolated.hpp"
 #include "harness/sizes.hpp"
 #include "harness/target.hpp"
 #include "schedule/scheduled_executor.hpp"
@@ -76,10 +75,12 @@ class Explorer {
         for (programs_ = 0; programs_ < count; ++programs_) {
             Random random(static_cast<Random::result_type>(Xorshift(programs_)()));
             scheduled_ = random_scheduled(random);
-            const auto [hash, recorded] = traced();
-            if (traced().first != hash) return differs("the second time");
+            if (!run_schedule()) return false;
+            const auto hash = scheduler_.trace_hash();
+            const Plan recorded = scheduler_.directed();
+            if (!runs_as(hash, "the second time")) return false;
             scheduled_.plan = recorded;
-            if (traced().first != hash) return differs("as it was recorded");
+            if (!runs_as(hash, "as it was recorded")) return false;
         }
         return true;
     }
@@ -88,21 +89,9 @@ class Explorer {
     }
 
   private:
-    /// Runs the program in a child: the hash of its trace, and how it was recorded.
-    std::pair<std::string, Plan> traced() {
-        ++schedules_;
-        const auto told = in_child([&]() -> std::optional<Failure> {
-            running = &scheduled_;
-            if (auto failure = executor_.run(scheduled_)) return failure;
-            const auto bytes = encode({{}, scheduler_.directed()});
-            return Failure{std::to_string(scheduler_.trace_hash()) + ' ' + std::string(bytes.begin(), bytes.end())};
-        });
-        const std::size_t space = told->message.find(' ') + 1;
-        const std::vector<std::uint8_t> bytes(told->message.begin() + static_cast<long>(space), told->message.end());
-        return {told->message.substr(0, space), decode_scheduled(bytes).plan};
-    }
-    bool differs(const char* when) {
-        running = &scheduled_;
+    bool runs_as(std::uint64_t hash, const char* when) {
+        if (!run_schedule()) return false;
+        if (scheduler_.trace_hash() == hash) return true;
         std::cerr << "FAILED: the program ran differently " << when << '\n';
         keep();
         return false;

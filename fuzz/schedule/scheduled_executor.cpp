@@ -3,6 +3,7 @@
 
 #include "harness/handoff.hpp"
 #include "harness/print.hpp"
+#include "harness/test_clock.hpp"
 
 #include <algorithm>
 #include <iomanip>
@@ -31,11 +32,13 @@ void Handoff::pick_up() const {
 
 ScheduledExecutor::ScheduledExecutor(Subject& subject, FiberScheduler& scheduler) : Executor(subject), scheduler_(scheduler) {
     current_scheduler = &scheduler;
+    max_written_ = std::size_t{256} << 10;
 }
 ScheduledExecutor::~ScheduledExecutor() { current_scheduler = nullptr; }
 
 std::optional<Failure> ScheduledExecutor::run(const ScheduledProgram& scheduled) {
     try {
+        start_over();
         prepare(scheduled.program.flavour);
         concurrent_ = true;
         visits_ = 0;
@@ -48,6 +51,14 @@ std::optional<Failure> ScheduledExecutor::run(const ScheduledProgram& scheduled)
     } catch (Failure& failure) {
         return Failure{"at the end: " + failure.message};
     }
+}
+
+void ScheduledExecutor::start_over() {
+    threads_.reset();
+    unused_.put_back();
+    backend_.start_over();
+    set_clock(first_ms);
+    persistent_left_ = max_persistent;
 }
 
 /// Nobody is in the middle of anything: what waits for its owner must be on the way to him. The owner counts what he frees himself, and who
@@ -83,7 +94,7 @@ void print_trace(std::ostream& out, const FiberScheduler& scheduler, unsigned th
     static constexpr const char* orders[] = {"relaxed", "consume", "acquire", "release", "acq_rel", "seq_cst"};
     constexpr std::size_t around = 6;
     constexpr int lane = 44;
-    const auto& trace = scheduler.trace();
+    const auto& steps = scheduler.trace();
     const auto& notes = scheduler.notes();
     for (unsigned thread = 0; thread < threads; ++thread) out << std::left << std::setw(lane) << ("thread " + std::to_string(thread));
     out << '\n';
@@ -95,16 +106,16 @@ void print_trace(std::ostream& out, const FiberScheduler& scheduler, unsigned th
         for (; note < end; ++note) line(notes[note].thread, "== " + notes[note].text);
     };
     // A step's distance to the nearest switch decides whether it is shown.
-    const auto switches = [&](std::size_t i) { return i != 0 && trace[i].thread != trace[i - 1].thread; };
+    const auto switches = [&](std::size_t i) { return i != 0 && steps[i].thread != steps[i - 1].thread; };
     std::size_t last_switch = 0, hidden = 0;
-    std::vector<std::size_t> next_switch(trace.size() + 1, trace.size());
-    for (std::size_t i = trace.size(); i-- > 0;) next_switch[i] = switches(i) ? i : next_switch[i + 1];
-    for (std::size_t i = 0; i < trace.size(); ++i) {
-        const auto& step = trace[i];
+    std::vector<std::size_t> next_switch(steps.size() + 1, steps.size());
+    for (std::size_t i = steps.size(); i-- > 0;) next_switch[i] = switches(i) ? i : next_switch[i + 1];
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        const auto& step = steps[i];
         if (switches(i)) last_switch = i;
         const bool shown = i - last_switch < around || next_switch[i] - i <= around;
         if (hidden != 0 && (shown || note < step.note)) {
-            line(trace[i - 1].thread, "   ... " + std::to_string(hidden) + " steps");
+            line(steps[i - 1].thread, "   ... " + std::to_string(hidden) + " steps");
             hidden = 0;
         }
         notes_before(step.note);

@@ -6,6 +6,7 @@
 #include "harness/executor.hpp"
 #include "schedule/fiber_scheduler.hpp"
 #include "schedule/scheduled_program.hpp"
+#include "schedule/unused_allocator.hpp"
 
 #include <iosfwd>
 
@@ -18,14 +19,16 @@ class ScheduledExecutor : private Executor {
     ScheduledExecutor(const ScheduledExecutor&) = delete;
     ScheduledExecutor& operator=(const ScheduledExecutor&) = delete;
 
-    /// Nothing when all checks held.
+    /// Nothing when all checks held. The allocator is new for each run, so equal programs run equally.
     std::optional<Failure> run(const ScheduledProgram& scheduled);
 
   private:
+    void start_over();
     void thread(const Program& program, unsigned number);
     static void check_rest();
 
     FiberScheduler& scheduler_;
+    UnusedAllocator unused_;
     unsigned visits_ = 0;
 };
 

@@ -31,6 +31,21 @@ const char* name(Strategy strategy) {
 /// Bugs need few switches, mostly early ones.
 std::uint32_t random_step(Random& random) { return static_cast<std::uint32_t>(random() % (random() % 2 == 0 ? 60 : 600)); }
 
+Directive decode_directive(const std::uint8_t* bytes) {
+    return {load(bytes, 3), static_cast<std::uint8_t>(bytes[3] & 127), bytes[3] >= 128};
+}
+void encode_directive(const Directive& directive, std::uint8_t* bytes) {
+    store(directive.at, 3, bytes);
+    bytes[3] = static_cast<std::uint8_t>((directive.value & 127) | (directive.of_a_load ? 128 : 0));
+}
+
+std::string describe(const Plan& plan) {
+    std::ostringstream text;
+    text << unsigned{plan.threads} << " threads, " << name(plan.strategy) << ", depth " << unsigned{plan.depth} << ", seed " << plan.seed
+         << (plan.weak ? ", weak memory" : "");
+    return text.str();
+}
+
 }  // namespace
 
 ScheduledProgram decode_scheduled(std::span<const std::uint8_t> bytes) {
@@ -48,7 +63,7 @@ ScheduledProgram decode_scheduled(std::span<const std::uint8_t> bytes) {
     plan.depth = static_cast<std::uint8_t>(1 + header[2] % max_depth);
     plan.seed = load(header + 5, 4);
     for (std::uint32_t left = load(header + 3, 2); left != 0 && bytes.size() >= ScheduledProgram::directive_size; --left) {
-        plan.directives.push_back({load(bytes.data(), 3), static_cast<std::uint8_t>(bytes[3] & 127), bytes[3] >= 128});
+        plan.directives.push_back(decode_directive(bytes.data()));
         bytes = bytes.subspan(ScheduledProgram::directive_size);
     }
     for (; bytes.size() >= Operation::record_size; bytes = bytes.subspan(Operation::record_size)) {
@@ -71,10 +86,7 @@ std::vector<std::uint8_t> encode(const ScheduledProgram& scheduled) {
     store(static_cast<std::uint32_t>(directives), 2, bytes.data() + 3);
     store(plan.seed, 4, bytes.data() + 5);
     std::uint8_t* place = bytes.data() + ScheduledProgram::header_size;
-    for (std::size_t i = 0; i < directives; ++i, place += ScheduledProgram::directive_size) {
-        store(plan.directives[i].at, 3, place);
-        place[3] = static_cast<std::uint8_t>((plan.directives[i].value & 127) | (plan.directives[i].of_a_load ? 128 : 0));
-    }
+    for (std::size_t i = 0; i < directives; ++i, place += ScheduledProgram::directive_size) encode_directive(plan.directives[i], place);
     for (const Operation& operation : operations) {
         encode_operation(operation, place);
         place += Operation::record_size;
@@ -160,17 +172,41 @@ std::size_t mutate_scheduled(std::uint8_t* data, std::size_t size, std::size_t m
     return written;
 }
 
+Pieces split_scheduled(const Bytes& input) {
+    const ScheduledProgram scheduled = decode_scheduled(input);
+    Pieces pieces{encode({{scheduled.program.flavour, {}}, scheduled.plan}), {{}, {}}};
+    pieces.header.resize(ScheduledProgram::header_size);
+    for (const Directive& directive : scheduled.plan.directives)
+        encode_directive(directive, pieces.groups[0].emplace_back(ScheduledProgram::directive_size).data());
+    for (const Operation& operation : scheduled.program.operations)
+        encode_operation(operation, pieces.groups[1].emplace_back(Operation::record_size).data());
+    return pieces;
+}
+
+Bytes join_scheduled(const Pieces& pieces) {
+    Bytes bytes = join_pieces(pieces);
+    store(static_cast<std::uint32_t>(pieces.groups[0].size()), 2, bytes.data() + 3);
+    return bytes;
+}
+
+std::string describe_directive(const Directive& directive) {
+    const std::string at = std::to_string(directive.at), value = std::to_string(directive.value);
+    return directive.of_a_load ? "load " + at + " sees what was there " + value + " stores before" : "step " + at + ": thread " + value;
+}
+
+std::string describe_scheduled_item(std::size_t group, const Bytes& item) {
+    return group == 0 ? describe_directive(decode_directive(item.data())) : describe(decode_operation(item.data()));
+}
+
+std::string describe_scheduled_header(const Bytes& header) {
+    const ScheduledProgram scheduled = decode_scheduled(header);
+    return describe(scheduled.plan) + "; backend: " + describe(Flavour::decode(scheduled.program.flavour));
+}
+
 std::string describe(const ScheduledProgram& scheduled) {
-    const Plan& plan = scheduled.plan;
-    std::ostringstream text;
-    text << unsigned{plan.threads} << " threads, " << name(plan.strategy) << ", depth " << unsigned{plan.depth} << ", seed " << plan.seed
-         << (plan.weak ? ", weak memory" : "") << '\n';
-    for (const Directive& directive : plan.directives) {
-        if (directive.of_a_load)
-            text << "load " << directive.at << " sees what was there " << unsigned{directive.value} << " stores before\n";
-        else text << "step " << directive.at << ": thread " << unsigned{directive.value} << '\n';
-    }
-    return text.str() + describe(scheduled.program);
+    std::string text = describe(scheduled.plan) + '\n';
+    for (const Directive& directive : scheduled.plan.directives) text += describe_directive(directive) + '\n';
+    return text + describe(scheduled.program);
 }
 
 }  // namespace mpmm::fuzz

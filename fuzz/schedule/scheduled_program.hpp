@@ -10,6 +10,7 @@
 
 #include "harness/mutator.hpp"
 #include "harness/operation.hpp"
+#include "harness/target.hpp"
 #include "schedule/plan.hpp"
 
 #include <string>
@@ -27,6 +28,14 @@ struct ScheduledProgram {
 
 ScheduledProgram decode_scheduled(std::span<const std::uint8_t> bytes);
 std::vector<std::uint8_t> encode(const ScheduledProgram& scheduled);
+
+/// The groups are directives and operations.
+Pieces split_scheduled(const Bytes& input);
+Bytes join_scheduled(const Pieces& pieces);
+std::string describe_directive(const Directive& directive);
+/// Of split_scheduled()'s pieces.
+std::string describe_scheduled_item(std::size_t group, const Bytes& item);
+std::string describe_scheduled_header(const Bytes& header);
 
 /// Changes operations, moves them between threads, or changes the schedule. Returns the new size.
 std::size_t mutate_scheduled(std::uint8_t* data, std::size_t size, std::size_t most, Random& random);

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "harness/shrink.hpp"
+
+#include <algorithm>
+
+namespace mpmm::fuzz {
+
+namespace {
+
+class Shrinker {
+  public:
+    Shrinker(const Shape& of_input, Bytes input, const Fails& fails, unsigned runs)
+        : shape_(of_input), best_(of_input.split(input)), fails_(fails), left_(runs) {}
+
+    Bytes run() {
+        bool smaller = true;
+        while (smaller && left_ != 0) {
+            smaller = drop_items();
+            smaller |= lower_numbers();
+        }
+        return shape_.join(best_);
+    }
+
+  private:
+    /// Keeps what fails.
+    bool take(Pieces candidate) {
+        if (left_ == 0) return false;
+        --left_;
+        if (!fails_(shape_.join(candidate))) return false;
+        best_ = std::move(candidate);
+        return true;
+    }
+    /// Half of the items at once, then a quarter, down to single ones; from behind, where less depends on them.
+    bool drop_items() {
+        bool any = false;
+        for (std::size_t group = best_.groups.size(); group-- != 0;)
+            for (std::size_t length = (best_.groups[group].size() + 1) / 2; length != 0; length /= 2)
+                for (std::size_t end = best_.groups[group].size(); end != 0;) {
+                    const std::size_t first = end - std::min(length, end);
+                    Pieces candidate = best_;
+                    auto& items = candidate.groups[group];
+                    items.erase(items.begin() + static_cast<long>(first), items.begin() + static_cast<long>(end));
+                    any |= take(std::move(candidate));
+                    end = first;
+                }
+        return any;
+    }
+    bool lower_numbers() {
+        bool any = lower_bytes([](Pieces& pieces) -> Bytes& { return pieces.header; });
+        for (std::size_t group = 0; group < best_.groups.size(); ++group)
+            for (std::size_t i = 0; i < best_.groups[group].size(); ++i)
+                any |= lower_bytes([=](Pieces& pieces) -> Bytes& { return pieces.groups[group][i]; });
+        return any;
+    }
+    /// Each byte to 0, or down by ever smaller steps.
+    template <class Part>
+    bool lower_bytes(Part part) {
+        bool any = false;
+        for (std::size_t i = 0; i < part(best_).size(); ++i)
+            for (unsigned step = part(best_)[i]; step != 0;) {
+                Pieces candidate = best_;
+                std::uint8_t& byte = part(candidate)[i];
+                byte = static_cast<std::uint8_t>(byte - step);
+                const bool lower = take(std::move(candidate));
+                any |= lower;
+                step = lower ? std::min<unsigned>(step, part(best_)[i]) : step / 2;
+            }
+        return any;
+    }
+
+    const Shape& shape_;
+    Pieces best_;
+    const Fails& fails_;
+    unsigned left_;
+};
+
+}  // namespace
+
+Bytes shrink(const Shape& of_input, Bytes input, const Fails& fails, unsigned runs) {
+    return Shrinker(of_input, std::move(input), fails, runs).run();
+}
+
+}  // namespace mpmm::fuzz
