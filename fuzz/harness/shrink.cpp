@@ -52,19 +52,29 @@ class Shrinker {
                 any |= lower_bytes([=](Pieces& pieces) -> Bytes& { return pieces.groups[group][i]; });
         return any;
     }
-    /// Each byte to 0, or down by ever smaller steps.
+    /// Numbers of two bytes, the lower one first, and then each byte: to 0, or down by ever smaller steps.
     template <class Part>
     bool lower_bytes(Part part) {
         bool any = false;
-        for (std::size_t i = 0; i < part(best_).size(); ++i)
-            for (unsigned step = part(best_)[i]; step != 0;) {
-                Pieces candidate = best_;
-                std::uint8_t& byte = part(candidate)[i];
-                byte = static_cast<std::uint8_t>(byte - step);
-                const bool lower = take(std::move(candidate));
-                any |= lower;
-                step = lower ? std::min<unsigned>(step, part(best_)[i]) : step / 2;
-            }
+        for (std::size_t i = 0; i + 1 < part(best_).size(); i += 2) any |= lower_number(part, i, 2);
+        for (std::size_t i = 0; i < part(best_).size(); ++i) any |= lower_number(part, i, 1);
+        return any;
+    }
+    template <class Part>
+    bool lower_number(Part part, std::size_t at, std::size_t length) {
+        bool any = false;
+        unsigned value = 0;
+        for (std::size_t i = length; i-- != 0;) value = value << 8 | part(best_)[at + i];
+        for (unsigned step = value; step != 0;) {
+            Pieces candidate = best_;
+            const unsigned lower = value - step;
+            for (std::size_t i = 0; i < length; ++i) part(candidate)[at + i] = static_cast<std::uint8_t>(lower >> 8 * i);
+            if (take(std::move(candidate))) {
+                any = true;
+                value = lower;
+                step = std::min(step, value);
+            } else step /= 2;
+        }
         return any;
     }
 
