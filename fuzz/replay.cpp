@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // replay_TARGET FILE|FOLDER...: runs found inputs through a fuzz target, in any build. The first failure ends it with abort(), after the target
 // and then this program said what failed. --shrink and --as-test make something smaller, or a test, of one input.
+#include "harness/inputs.hpp"
 #include "harness/isolated.hpp"
 #include "harness/shrink.hpp"
 #include "mpmm/mpmm.h"
@@ -30,21 +31,6 @@ constexpr unsigned run_seconds = 20;
 fs::path running;
 
 void on_abort(int, siginfo_t*, void*) { std::cerr << "replay: " << running.string() << " failed" << std::endl; }
-
-std::vector<fs::path> files_of(const fs::path& path) {
-    if (!fs::is_directory(path)) return {path};
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(path))
-        if (entry.is_regular_file()) files.push_back(entry.path());
-    std::sort(files.begin(), files.end());
-    return files;
-}
-
-Bytes read(const fs::path& file) {
-    std::ifstream input(file, std::ios::binary);
-    if (!input) throw CLI::FileError::Missing(file.string());
-    return {std::istreambuf_iterator<char>(input), {}};
-}
 
 void replay(const std::vector<fs::path>& files) {
     struct sigaction action{};
@@ -171,7 +157,7 @@ int main(int count, char** arguments) {
                 write_test(file, std::regex_replace(fs::path(arguments[0]).filename().string(), std::regex("^replay_"), "fuzz_"));
         else replay(files);
         return status;
-    } catch (const CLI::Error& error) {
+    } catch (const std::ios_base::failure& error) {
         std::cerr << "replay: " << error.what() << '\n';
         return 1;
     }

@@ -3,6 +3,7 @@
 // would pass anything.
 #include "programs.hpp"
 
+#include "harness/heap_target.hpp"
 #include "harness/isolated.hpp"
 #include "harness/mutator.hpp"
 #include "harness/print.hpp"
@@ -226,9 +227,6 @@ TEST(SelfCheck, FailuresShrink) {
 }
 
 // ---- the shrinker ----
-
-/// As fuzz_heap cuts its inputs.
-const Shape heap_inputs{split_records<Program::header_size, Operation::record_size>, join_pieces};
 
 TEST(SelfCheck, TheShrinkerFindsTheOneSmallestProgram) {
     // Two frees of other slots than the first, with an allocation of more than 100 bytes somewhere before.

@@ -39,12 +39,15 @@ void Executor::prepare(std::uint8_t flavour) {
     default_options();
     model_ = Model();
     persistent_.clear();
+    forked_ = false;
     threads_.emplace();
     mpmm_stats stats{};
     stats.struct_size = sizeof stats;
     subject_.stats(stats);
     expect(stats.used_blocks == 0, "blocks were live before the run: ", stats.used_blocks);
     mapped_base_ = stats.mapped_bytes - backend_.outstanding();
+    if (reports_ != nullptr) unreported_ = backend_.wrong_answers() - *reports_;
+    backend_.refuse(first_refusal_.call, first_refusal_.after, first_refusal_.times);
 }
 
 std::optional<Failure> Executor::run(const Program& program, std::ostream* steps) {
@@ -77,6 +80,10 @@ void Executor::step(const Operation& operation) {
         case Kind::count: break;
     }
     expect(backend_.misuse().empty(), backend_.misuse());
+    if (reports_ == nullptr) return;
+    expect(backend_.wrong_answers() - *reports_ == unreported_, "backend: wrong answers and reports of them differ by ",
+           backend_.wrong_answers() - *reports_ - unreported_);
+    expect(!backend_.keeps_wrong_memory(), "backend: memory that was not taken was not given back either");
 }
 
 void Executor::finish() {

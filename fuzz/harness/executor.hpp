@@ -24,6 +24,10 @@ class Executor {
 
     /// Runs the program; nothing when all checks held. Every operation is written to `steps` before it runs, when that is given.
     std::optional<Failure> run(const Program& program, std::ostream* steps = nullptr);
+    /// From now on the backend also answers wrongly, and refuses what `fault` operations say; `reports` says how often it was reported.
+    void let_backend_misbehave(const std::size_t& reports) { reports_ = &reports; }
+    /// Each run begins with the backend told to refuse this.
+    void refuse_from_the_start(TestBackend::Call call, unsigned after, unsigned times) { first_refusal_ = {call, after, times}; }
 
   protected:
     /// What a request's block must be besides apart from all others.
@@ -98,6 +102,7 @@ class Executor {
     void do_backend_memory(const Operation& operation);
     void do_fault(const Operation& operation);
     void do_bad_arguments(const Operation& operation);
+    void in_forked_child(const Operation& operation);
 
     // operations_look.cpp
     void do_stats(const Operation& operation);
@@ -105,6 +110,7 @@ class Executor {
     void do_verify(const Operation& operation);
     void do_find(const Operation& operation);
     void do_check(const Operation& operation);
+    void do_fork(const Operation& operation);
     mpmm_stats checked_stats();
     void check_walk();
     void flush_all();
@@ -119,8 +125,15 @@ class Executor {
     Model model_;
     std::vector<Persistent> persistent_;
     std::optional<VirtualThreads> threads_;
+    const std::size_t* reports_ = nullptr;
+    std::size_t unreported_ = 0;  ///< wrong answers less reports, before the run
+    struct {
+        TestBackend::Call call = TestBackend::Call::allocate;
+        unsigned after = 0, times = 0;
+    } first_refusal_;
     std::size_t mapped_base_ = 0;
     unsigned persistent_left_ = max_persistent;
+    bool forked_ = false;
     /// Zeroing and copying more than this would be all a run does.
     std::size_t max_written_ = std::size_t{16} << 20;
     bool concurrent_ = false;  ///< other threads may be in the middle of an operation

@@ -46,7 +46,8 @@ namespace mpmm::fuzz {
     X(verify, "mpmm_verify_heap")                                                                 \
     X(find, "asks the allocator about addresses")                                                 \
     X(bad_arguments, "requests that make no sense")                                               \
-    X(check, "checks the content of every block")
+    X(check, "checks the content of every block")                                                 \
+    X(fork, "a child checks and uses its copy of the heap")
 
 enum class Kind : std::uint8_t {
 #define X(name, ...) name,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operations on the heap as a whole: threads, time, memory back, the backend and its faults.
 #include "harness/executor.hpp"
+#include "harness/isolated.hpp"
 #include "harness/sizes.hpp"
 #include "harness/test_clock.hpp"
 
@@ -102,8 +103,41 @@ void Executor::do_backend_memory(const Operation& operation) {
 
 void Executor::do_fault(const Operation& operation) {
     const auto which = static_cast<TestBackend::Call>(operation.variant % TestBackend::call_count);
-    const unsigned times = operation.size % 8 == 7 ? 1000 : operation.size % 8;
-    backend_.refuse(which, operation.slot % 12u, times);
+    const unsigned times = operation.size % 8 == 7 ? 1000 : operation.size % 8, after = operation.slot % 12u;
+    const unsigned wrong = operation.variant / TestBackend::call_count;
+    if (reports_ != nullptr && wrong < TestBackend::wrong_count)
+        backend_.answer_wrongly(static_cast<TestBackend::Wrong>(wrong), after, times);
+    else backend_.refuse(which, after, times);
+}
+
+/// The child has the forking thread and all blocks: it checks them, frees those it may, allocates, and looks at what is left.
+void Executor::do_fork(const Operation& operation) {
+    // A process more costs as much as many operations.
+    if (forked_ || concurrent_) return;
+    forked_ = true;
+    const auto failure = in_child([&]() -> std::optional<Failure> {
+        try {
+            in_forked_child(operation);
+            return std::nullopt;
+        } catch (Failure& failed) {
+            return failed;
+        }
+    });
+    expect(!failure, "in the forked child: ", failure ? failure->message : "");
+}
+
+void Executor::in_forked_child(const Operation& operation) {
+    model_.check_all("in the forked child");
+    expect(subject_.verify() == 0, "the heap does not verify");
+    for (unsigned i = 0; i < 4 && !model_.empty(); ++i)
+        give_back(model_.remove(model_.slot(operation.slot + i)), operation.variant, operation.size);
+    for (std::uint16_t i = 0; i < 4 && !full(); ++i) {
+        const std::size_t size = request_size(static_cast<std::uint16_t>(operation.size + i)) % 100'000;
+        obtained(call([&] { return subject_.malloc(size); }), {.size = size, .of_class = true}, "malloc");
+    }
+    model_.check_all("after the forked child went on");
+    expect(subject_.verify() == 0, "the heap does not verify after the forked child went on");
+    expect(backend_.misuse().empty(), backend_.misuse());
 }
 
 void Executor::do_bad_arguments(const Operation& operation) {

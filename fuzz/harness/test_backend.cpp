@@ -20,7 +20,8 @@ namespace {
 constexpr std::size_t arena_chunks = 128;
 constexpr std::size_t small_bytes = std::size_t{256} << 20;
 /// Where the arenas are wanted: the same in every process, where nothing else usually is.
-constexpr std::uintptr_t chunks_hint = 0x2000'0000'0000, zero_chunks_hint = 0x2100'0000'0000, small_hint = 0x2200'0000'0000;
+constexpr std::uintptr_t chunks_hint = 0x2000'0000'0000, zero_chunks_hint = 0x2100'0000'0000, small_hint = 0x2200'0000'0000,
+                         low_hint = 0x1000'0000;
 
 /// Written to pages whose content is gone: whoever relies on it shows.
 constexpr int junk = 0xDB;
@@ -96,6 +97,7 @@ bool TestBackend::map() {
     const std::size_t chunk = mpmm_backend_chunk_size();
     return mapped_ = chunks_.map(arena_chunks * chunk, 4 * chunk, chunks_hint) &&
                      zero_chunks_.map(arena_chunks * chunk, 4 * chunk, zero_chunks_hint) &&
+                     low_chunks_.map(arena_chunks * chunk, 4 * chunk, low_hint) &&
                      small_.map(small_bytes, mpmm_backend_page_size(), small_hint);
 }
 
@@ -141,6 +143,7 @@ mpmm_backend TestBackend::callbacks() {
 void TestBackend::begin(const Flavour& flavour) {
     flavour_ = flavour;
     refuse_nothing();
+    wrongly_given_.clear();
     misuse_.clear();
 }
 
@@ -153,20 +156,20 @@ void TestBackend::start(const Flavour& flavour) {
 
 void TestBackend::finish() {
     refuse_nothing();
-    for (Arena* const arena : {&chunks_, &zero_chunks_, &small_})
+    for (Arena* const arena : {&chunks_, &zero_chunks_, &low_chunks_, &small_})
         std::erase_if(arena->taken, [&](const auto& entry) {
             const auto& [address, extent] = entry;
             if (!extent.refused) return false;
             outstanding_ -= extent.size;
-            if (arena != &chunks_) drop_pages(address, extent.size);
+            if (!arena->keeps) drop_pages(address, extent.size);
             return true;
         });
     BuildHeap::shared.backend.use(callbacks());
 }
 
 void TestBackend::reset() {
-    for (Arena* const arena : {&chunks_, &zero_chunks_, &small_}) {
-        if (arena != &chunks_)
+    for (Arena* const arena : {&chunks_, &zero_chunks_, &low_chunks_, &small_}) {
+        if (!arena->keeps)
             for (const auto& [address, extent] : arena->taken) drop_pages(address, extent.size);
         arena->taken.clear();
     }
@@ -174,7 +177,7 @@ void TestBackend::reset() {
 }
 
 void TestBackend::start_over() {
-    for (Arena* const arena : {&chunks_, &zero_chunks_, &small_}) arena->clear();
+    for (Arena* const arena : {&chunks_, &zero_chunks_, &low_chunks_, &small_}) arena->clear();
     outstanding_ = 0;
     installed_ = false;
 }
@@ -203,32 +206,62 @@ void TestBackend::refuse(Call call, unsigned after, unsigned times) { faults_[st
 
 void TestBackend::refuse_nothing() {
     for (Fault& fault : faults_) fault = {};
+    wrong_fault_ = {};
 }
 
-bool TestBackend::refuses(Call call) {
-    Fault& fault = faults_[static_cast<unsigned>(call)];
+void TestBackend::answer_wrongly(Wrong wrong, unsigned after, unsigned times) {
+    wrong_ = wrong;
+    wrong_fault_ = {after, times};
+}
+
+bool TestBackend::due(Fault& fault) {
     if (fault.times == 0) return false;
     if (fault.after != 0) {
         --fault.after;
         return false;
     }
     --fault.times;
-    ++refusals_;
     return true;
+}
+
+bool TestBackend::refuses(Call call) {
+    const bool refused = due(faults_[static_cast<unsigned>(call)]);
+    ++(refused ? refusals_ : calls_[static_cast<unsigned>(call)]);
+    return refused;
+}
+
+std::uintptr_t TestBackend::wrong_answer(std::size_t alignment) const {
+    const std::size_t page = mpmm_backend_page_size(), chunk = mpmm_backend_chunk_size();
+    // Only what would hold blocks is known to be in use.
+    const bool for_blocks = alignment == chunk;
+    switch (wrong_) {
+        case Wrong::aligned_to_pages: return alignment == page ? 0 : small_.end + page;
+        case Wrong::aligned_to_bytes: return small_.end + 8;
+        case Wrong::beyond: return std::uintptr_t{0} - alignment;
+        case Wrong::records: return for_blocks && !small_.taken.empty() ? align_down(small_.taken.begin()->first, chunk) : 0;
+        case Wrong::in_use:
+            for (const Arena* const arena : {&chunks_, &zero_chunks_, &low_chunks_})
+                for (const auto& [address, extent] : arena->taken)
+                    if (for_blocks && !extent.refused) return address + align_down(extent.size / 2, chunk);
+            return 0;
+    }
+    return 0;
 }
 
 auto TestBackend::arena_of(std::uintptr_t address) -> Arena& {
     if (chunks_.contains(address)) return chunks_;
+    if (low_chunks_.contains(address)) return low_chunks_;
     return zero_chunks_.contains(address) ? zero_chunks_ : small_;
 }
 
 bool TestBackend::of_the_system(std::uintptr_t address) const {
-    return used_system_ && !chunks_.contains(address) && !zero_chunks_.contains(address) && !small_.contains(address);
+    return used_system_ && !chunks_.contains(address) && !zero_chunks_.contains(address) && !low_chunks_.contains(address) &&
+           !small_.contains(address);
 }
 
 std::size_t TestBackend::chunk_bytes() const {
     std::size_t sum = 0;
-    for (const Arena* const arena : {&chunks_, &zero_chunks_})
+    for (const Arena* const arena : {&chunks_, &zero_chunks_, &low_chunks_})
         for (const auto& [address, extent] : arena->taken)
             if (!extent.refused) sum += extent.size;
     return sum;
@@ -251,7 +284,15 @@ void* TestBackend::allocate(std::size_t size, std::size_t alignment) {
         return nullptr;
     }
     if (repeated_ != nullptr && alignment >= mpmm_backend_chunk_size()) return std::exchange(repeated_, nullptr);
-    Arena& arena = alignment >= mpmm_backend_chunk_size() ? (flavour_.zeroed ? zero_chunks_ : chunks_) : small_;
+    if (wrong_fault_.times != 0)
+        if (const std::uintptr_t answer = wrong_answer(alignment); answer != 0 && due(wrong_fault_)) {
+            ++wrong_answers_;
+            ++refused_allocations_;
+            if (wrong_ < Wrong::in_use) wrongly_given_[answer] = size;
+            return reinterpret_cast<void*>(answer);
+        }
+    Arena& of_chunks = flavour_.low ? low_chunks_ : flavour_.zeroed ? zero_chunks_ : chunks_;
+    Arena& arena = alignment >= mpmm_backend_chunk_size() ? of_chunks : small_;
     const std::uintptr_t place = refuses(Call::allocate) || size > arena.end - arena.begin ? 0 : arena.place(size, alignment);
     if (place == 0) {
         ++refused_allocations_;
@@ -259,7 +300,7 @@ void* TestBackend::allocate(std::size_t size, std::size_t alignment) {
     }
     arena.taken[place] = {size, false};
     arena.used_end = std::max(arena.used_end, place + size);
-    if (&arena == &chunks_) spoil(place, size, page);
+    if (arena.keeps) spoil(place, size, page);
     outstanding_ += size;
     return reinterpret_cast<void*>(place);
 }
@@ -268,6 +309,10 @@ int TestBackend::deallocate(void* memory, std::size_t size) {
     step_in(memory);
     out_of_sight(memory, size);
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
+    if (const auto wrong = wrongly_given_.find(address); wrong != wrongly_given_.end() && wrong->second == size) {
+        wrongly_given_.erase(wrong);
+        return 0;
+    }
     Arena& arena = arena_of(address);
     const auto found = arena.holder(address, size);
     if (found == arena.taken.end() || size == 0 || !is_aligned(address | size, mpmm_backend_page_size())) {
@@ -283,7 +328,7 @@ int TestBackend::deallocate(void* memory, std::size_t size) {
     if (start < address) arena.taken[start] = {address - start, extent.refused};
     if (address + size < start + extent.size) arena.taken[address + size] = {start + extent.size - address - size, extent.refused};
     outstanding_ -= size;
-    if (&arena != &chunks_) drop_pages(address, size);
+    if (!arena.keeps) drop_pages(address, size);
     return 0;
 }
 

@@ -19,14 +19,22 @@ struct Flavour {
     bool zeroed = false;  ///< memory is zero when it comes, and after purging; otherwise it is whatever it was
     bool purges = true;
     bool resizes = true;
+    bool low = false;  ///< chunks lie in the first gigabyte of the address space; never zeroed
 
-    static Flavour decode(std::uint8_t header) { return {header % 16 == 15, (header & 1) != 0, (header & 2) == 0, (header & 4) == 0}; }
+    static Flavour decode(std::uint8_t header) {
+        return {header % 16 == 15, (header & 9) == 1, (header & 2) == 0, (header & 4) == 0, (header & 8) != 0};
+    }
 };
 
 class TestBackend {
   public:
     enum class Call : std::uint8_t { allocate, deallocate, purge, resize };
     static constexpr unsigned call_count = 4;
+    /// What allocate() returns against the contract: memory aligned to pages or to bytes only, that ends beyond the address space, that is in use,
+    /// that has the allocator's records.
+    /// The last two are nobody's to give back.
+    enum class Wrong : std::uint8_t { aligned_to_pages, aligned_to_bytes, beyond, in_use, records };
+    static constexpr unsigned wrong_count = 5;
 
     static TestBackend& instance();
     /// One with its arenas, for layers without the heap.
@@ -49,6 +57,15 @@ class TestBackend {
     /// From now on the call fails `times` times, after `after` more successes. Both small.
     void refuse(Call call, unsigned after, unsigned times);
     void refuse_nothing();
+    /// From now on allocate() answers wrongly `times` times, after `after` more right answers. A request that this answer would be right for
+    /// gets a right one.
+    void answer_wrongly(Wrong wrong, unsigned after, unsigned times);
+    /// Wrong answers so far. Each has to be reported.
+    std::size_t wrong_answers() const { return wrong_answers_; }
+    /// What was given wrongly, was nobody's, and did not come back.
+    bool keeps_wrong_memory() const { return !wrongly_given_.empty(); }
+    /// Calls so far that refuse() let through.
+    std::size_t calls(Call call) const { return calls_[static_cast<unsigned>(call)]; }
     /// Against the contract: the next request for chunks gets this memory, which is in use. Null: no longer.
     void repeat(void* memory) { repeated_ = memory; }
     bool repeats() const { return repeated_ != nullptr; }
@@ -71,7 +88,8 @@ class TestBackend {
     };
     struct Arena {
         std::uintptr_t begin = 0, end = 0, used_end = 0;
-        std::map<std::uintptr_t, Extent> taken;
+        bool keeps = false;  ///< memory keeps whatever was in it; otherwise it reads as zero
+        std::map<std::uintptr_t, Extent> taken{};
 
         bool map(std::size_t size, std::size_t alignment, std::uintptr_t hint);
         /// Nothing is taken, and all reads as zero.
@@ -88,6 +106,10 @@ class TestBackend {
     /// Reserves the arenas. False when the system refuses.
     bool map();
     bool refuses(Call call);
+    /// Whether the next of what is planned is due.
+    static bool due(Fault& fault);
+    /// The address of the answer, or 0 when there is no wrong one for this request.
+    std::uintptr_t wrong_answer(std::size_t alignment) const;
     /// The arena of an address; of those of none, where nothing is taken, the small one.
     Arena& arena_of(std::uintptr_t address);
     /// Whether an address may be of a chunk the allocator kept from a run on the system's memory.
@@ -100,10 +122,14 @@ class TestBackend {
     int resize(void* address, std::size_t old_size, std::size_t new_size);
 
     Flavour flavour_;
-    Arena chunks_;       ///< whole chunks; their memory keeps whatever was in it
-    Arena zero_chunks_;  ///< whole chunks that read as zero, for that flavour
-    Arena small_;        ///< everything else; always reads as zero
-    Fault faults_[call_count];
+    Arena chunks_{.keeps = true};      ///< whole chunks
+    Arena zero_chunks_;                ///< whole chunks that read as zero, for that flavour
+    Arena low_chunks_{.keeps = true};  ///< whole chunks at low addresses
+    Arena small_;                      ///< everything else
+    Fault faults_[call_count], wrong_fault_;
+    Wrong wrong_ = Wrong::in_use;
+    std::map<std::uintptr_t, std::size_t> wrongly_given_;  ///< what is nobody's, and may be given back
+    std::size_t wrong_answers_ = 0, calls_[call_count]{};
     std::size_t refused_allocations_ = 0, refusals_ = 0, outstanding_ = 0;
     void* repeated_ = nullptr;
     std::string misuse_;

@@ -4,7 +4,7 @@
 // "Delay-Bounded Scheduling", POPL 2011). On weak memory also with every single load that can see an old value seeing it. Prints how many there were.
 //
 // --random N: as many random programs instead. --repeat N: random programs, each run twice and a third time as the directed plan that the first
-// run was recorded as, from the same heap: all three must take the same steps.
+// run was recorded as: all three must take the same steps.
 //
 // Exits 1 at the first failure, whose program is written to failed.schedule.
 #include "harness/sizes.hpp"

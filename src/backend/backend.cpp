@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/backend.hpp"
 
+#include "platform/geometry.hpp"
 #include "platform/os.hpp"
 #include "verify/report.hpp"
 
@@ -14,12 +15,14 @@ void Backend::count(std::size_t added) {
 }
 
 void* Backend::allocate(std::size_t size, std::size_t alignment) {
+    constexpr std::uintptr_t last = ~std::uintptr_t{0} >> (sizeof(void*) * 8 - address_bits);
+    if (size > last) return nullptr;
     used_.store(true, relaxed);
     const mpmm_backend& from = callbacks();
     void* const memory = from.allocate(from.context, size, alignment);
     if (memory == nullptr) return nullptr;
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
-    if (!is_aligned(address, alignment) || address + size < address) {
+    if (!is_aligned(address, alignment) || address > last || size - 1 > last - address) {
         report::backend_misbehaved("returned misaligned or impossible memory", memory, size);
         from.deallocate(from.context, memory, size);
         return nullptr;

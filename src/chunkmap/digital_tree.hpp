@@ -21,7 +21,7 @@
 
 namespace mpmm {
 
-template <class G, class Entries, unsigned AddressBits = 48>
+template <class G, class Entries, unsigned AddressBits = address_bits>
 class DigitalTree {
   public:
     using Entry = typename Entries::Entry;

@@ -10,6 +10,9 @@
 
 namespace mpmm {
 
+/// Bits of an address that can differ between addresses a system gives to a process that does not ask for more.
+inline constexpr unsigned address_bits = sizeof(void*) == 4 ? 32 : 48;
+
 /// Page, cache line and pointer size in bytes, all powers of two.
 template <std::size_t PageBytes, std::size_t LineBytes, std::size_t PointerBytes = sizeof(void*)>
 struct Geometry {

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the targets share whose inputs are programs for the whole heap.
+#pragma once
+
+#include "harness/executor.hpp"
+#include "harness/target.hpp"
+
+namespace mpmm::fuzz {
+
+extern const Shape heap_inputs;
+
+/// Runs one input by the executor of this process, which `prepare` has set up once.
+int run_heap_input(const std::uint8_t* data, std::size_t size, void (*prepare)(Executor&));
+
+}  // namespace mpmm::fuzz
