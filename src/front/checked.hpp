@@ -150,6 +150,9 @@ class CheckedFront {
     /// Calls visit(place) for every block with a record that is live or waits; each stays mapped during its visit.
     template <class Visit>
     static void for_each(Visit visit);
+    /// Calls look(place) while the block is held in this state; not at all when it is in another one. Who wants to free it meanwhile waits.
+    template <class Look>
+    static void hold(const Place& found, BlockState state, Look look);
 
     // ---- errors: front/errors.inl ----
 
@@ -173,6 +176,9 @@ class CheckedFront {
     struct LeakFinder;
     struct LeakCheck;
     static bool check_place(const Occasion& occasion, const Place& found);
+    static bool is_whole(const Place& found);
+    template <class Check>
+    static bool all_of_freed(const Place& place, Check check);
     static bool fault(const void* address, fault::Access access, const void* context);
     static bool find_freed_large(const void* user, report::Error& error);
 

@@ -78,7 +78,7 @@ bool CheckedFront<H>::take_from_heap(const Site& site, std::size_t size, std::si
     errno = kept;
     // Fresh, or freed in an earlier life; nobody else has it now.
     place.record->state.store(BlockState::busy, relaxed);
-    place.record->front_shift = static_cast<std::uint8_t>(std::countr_zero(front));
+    place.record->front_shift.store(static_cast<std::uint8_t>(std::countr_zero(front)), relaxed);
     place.user = place.low + front;
     return true;
 }

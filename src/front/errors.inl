@@ -146,34 +146,51 @@ bool CheckedFront<H>::check_redzones(const Occasion& occasion, const Place& plac
     return false;
 }
 
+/// Calls check(begin, end) for what is readable of a freed block's filling, until one call returns false. True when none did.
+template <class H>
+template <class Check>
+bool CheckedFront<H>::all_of_freed(const Place& place, Check check) {
+    const std::byte* const filled = place.user + std::min<std::size_t>(place.record->size, patterns::closed_bytes);
+    if (place.record->closed == 0) return check(place.user, filled);
+    return check(place.user, closed_begin(place)) && check(closed_end(place), place.end());
+}
+
 template <class H>
 bool CheckedFront<H>::check_freed(const Occasion& occasion, const Place& place) {
-    const bool closed = place.record->closed != 0;
-    const std::byte* const filled = place.user + std::min<std::size_t>(place.record->size, patterns::closed_bytes);
-    const auto check = [&](std::byte* begin, const std::byte* end) {
+    return all_of_freed(place, [&](std::byte* begin, const std::byte* end) {
         const std::byte* const first = patterns::mismatch(begin, end, patterns::freed);
         if (first == end) return true;
         damaged(occasion, place, true, report::Kind::heap_use_after_free, first, begin, end, patterns::freed);
         patterns::paint(begin, end, patterns::freed);
         return false;
-    };
-    if (!closed) return check(place.user, filled);
-    return check(place.user, closed_begin(place)) && check(closed_end(place), place.end());
+    });
 }
 
-/// One block, beside running threads: who wants to free it meanwhile waits.
+/// Whether check_place() would find nothing.
+template <class H>
+bool CheckedFront<H>::is_whole(const Place& found) {
+    bool whole = true;
+    const BlockState state = found.record->seen();
+    const bool freed = state == BlockState::quarantined;
+    if (freed || state == BlockState::live)
+        hold(found, state, [&](const Place& place) {
+            whole = patterns::damaged_front(place) == nullptr && patterns::damaged_rear(place) == nullptr &&
+                    (!freed || all_of_freed(place, [](const std::byte* begin, const std::byte* end) {
+                        return patterns::mismatch(begin, end, patterns::freed) == end;
+                    }));
+        });
+    return whole;
+}
+
+/// One block, beside running threads.
 template <class H>
 bool CheckedFront<H>::check_place(const Occasion& occasion, const Place& found) {
-    AllocRecord& record = *found.record;
-    const BlockState state = record.seen();
-    if (state != BlockState::live && state != BlockState::quarantined) return true;
+    bool good = true;
+    const BlockState state = found.record->seen();
     const bool freed = state == BlockState::quarantined;
-    if (!record.take(state, freed ? BlockState::inspected_quarantined : BlockState::inspected_live)) return true;
-    // It may have had another life since it was found, in another part of the same memory.
-    Place place = found;
-    if (!place.guarded) place.user = place.low + record.front();
-    const bool good = check_redzones(occasion, place, freed) && (!freed || check_freed(occasion, place));
-    record.put(state);
+    if (freed || state == BlockState::live)
+        hold(found, state,
+             [&](const Place& place) { good = check_redzones(occasion, place, freed) && (!freed || check_freed(occasion, place)); });
     return good;
 }
 

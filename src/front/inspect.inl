@@ -22,6 +22,18 @@ void CheckedFront<H>::for_each(Visit visit) {
 }
 
 template <class H>
+template <class Look>
+void CheckedFront<H>::hold(const Place& found, BlockState state, Look look) {
+    AllocRecord& record = *found.record;
+    if (!record.take(state, state == BlockState::live ? BlockState::inspected_live : BlockState::inspected_quarantined)) return;
+    // It may have had another life since it was found, in another part of the same memory.
+    Place place = found;
+    if (!place.guarded) place.user = place.low + record.front();
+    look(place);
+    record.put(state);
+}
+
+template <class H>
 std::size_t CheckedFront<H>::usable_size(const void* block) {
     Place place;
     if (block == nullptr || !find(block, place) || place.user != block) return 0;
@@ -34,12 +46,13 @@ void CheckedFront<H>::stats(mpmm_stats& out) {
     // Of the heap's used blocks the program holds some, and of those the requested bytes; the rest is free to it, or redzone.
     const std::size_t in_blocks = out.used_bytes - out.large_bytes + out.free_bytes;
     out.used_bytes = out.used_blocks = out.large_bytes = 0;
-    for_each([&](const Place& place) {
-        const AllocRecord& record = *place.record;
-        if (record.seen() != BlockState::live) return;
-        ++out.used_blocks;
-        out.used_bytes += record.size;
-        if (record.size > H::Classes::max_size) out.large_bytes += record.size;
+    for_each([&](const Place& found) {
+        hold(found, BlockState::live, [&](const Place& place) {
+            const std::size_t size = place.record->size;
+            ++out.used_blocks;
+            out.used_bytes += size;
+            if (size > H::Classes::max_size) out.large_bytes += size;
+        });
     });
     out.free_bytes = in_blocks - std::min(in_blocks, out.used_bytes - out.large_bytes);
 }
@@ -47,8 +60,9 @@ void CheckedFront<H>::stats(mpmm_stats& out) {
 template <class H>
 int CheckedFront<H>::walk(mpmm_walk_callback callback, void* context) {
     int result = 0;
-    for_each([&](const Place& place) {
-        if (result == 0 && place.record->seen() == BlockState::live) result = callback(place.user, place.record->size, context);
+    for_each([&](const Place& found) {
+        if (result != 0) return;
+        hold(found, BlockState::live, [&](const Place& place) { result = callback(place.user, place.record->size, context); });
     });
     return result;
 }
@@ -81,11 +95,20 @@ mpmm_address_info CheckedFront<H>::describe(const void* address) {
     return info;
 }
 
+/// Damage is told when the walk is over and its locks are free: the program may use the heap while it dies of the report.
 template <class H>
 std::size_t CheckedFront<H>::check_all(const Occasion& occasion) {
     const Inside inside;
     std::size_t errors = H::verify();
-    for_each([&](const Place& place) { errors += check_place(occasion, place) ? 0 : 1; });
+    constexpr std::size_t most = 16;
+    for (std::size_t count = most; count == most;) {
+        Place damaged[most];
+        count = 0;
+        for_each([&](const Place& place) {
+            if (count != most && !is_whole(place)) damaged[count++] = place;
+        });
+        for (std::size_t i = 0; i < count; ++i) errors += check_place(occasion, damaged[i]) ? 0 : 1;
+    }
     return errors;
 }
 

@@ -50,10 +50,7 @@ int Heap<C>::walk(mpmm_walk_callback callback, void* context) {
     });
     shared.map.for_each([&](std::byte* chunk, auto entry) {
         if (result != 0 || !TenantEntries<G>::is_whole(entry)) return;
-        Tenant* const tenant = shared.first_tenant(chunk);
-        if (tenant->owner().state() != OwnerState::large_used) return;
-        auto* const run = static_cast<Run*>(tenant);
-        if (run->extent.base == chunk) result = callback(chunk, run->size, context);
+        if (const std::size_t size = shared.large.used_size(chunk); size != 0) result = callback(chunk, size, context);
     });
     return result;
 }

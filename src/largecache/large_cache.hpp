@@ -62,6 +62,8 @@ class LargeCache {
     std::size_t cached_bytes() const { return cached_.load(relaxed); }
     std::size_t used_bytes() const { return used_bytes_.load(relaxed); }
     std::size_t used_blocks() const { return used_blocks_.load(relaxed); }
+    /// Bytes of the block that begins at the chunk; 0 when none does. Beside running threads.
+    std::size_t used_size(const std::byte* chunk);
     /// The run that `address` lies in, anywhere; nullptr when in none.
     Run* run_around(const std::byte* address) const;
     /// Whether a large block that began at `address` was freed lately: tells a second free from a wild one.

@@ -70,6 +70,15 @@ bool LargeCache<C>::already_ours(const Extent& extent) {
     return run_around(extent.base) != nullptr;
 }
 
+template <class C>
+std::size_t LargeCache<C>::used_size(const std::byte* chunk) {
+    const Guard guard(lock_);
+    const auto entry = map_.find(chunk);
+    if (!Entries::is_whole(entry)) return 0;
+    Tenant* const tenant = Entries::template tenant<tenant_alignment>(entry, chunk);
+    return tenant->owner().state() == OwnerState::large_used ? static_cast<const Run*>(tenant)->size : 0;
+}
+
 /// The map shows runs at their ends only: inside one, the nearest entry before is its beginning.
 template <class C>
 Run* LargeCache<C>::run_around(const std::byte* address) const {

@@ -25,15 +25,17 @@ enum class BlockState : std::uint8_t { unused, busy, live, quarantined, freed, i
 struct AllocRecord {
     Atomic<BlockState> state{BlockState::unused};
     Family family = Family::malloc;
-    std::uint8_t front_shift = 0;  ///< log2 of the bytes between the heap's block and the user's
-    std::uint8_t reach = 0;        ///< used by the leak check
+    /// log2 of the bytes between the heap's block and the user's. relaxed: who looks at the heap beside running threads reads it before he
+    /// holds the block, and once more when he does.
+    Atomic<std::uint8_t> front_shift{0};
+    std::uint8_t reach = 0;  ///< used by the leak check
     std::uint16_t alloc_thread = 0, free_thread = 0;
     std::uint32_t alloc_stack = 0, free_stack = 0;  ///< in the stack depot
     std::uint64_t size = 0;                         ///< as requested
     std::uint64_t sequence : 63 = 0;                ///< number of the operation that made it
     std::uint64_t closed : 1 = 0;                   ///< its whole pages are inaccessible
 
-    std::size_t front() const { return std::size_t{1} << front_shift; }
+    std::size_t front() const { return std::size_t{1} << front_shift.load(relaxed); }
     /// Takes the record in state `from` for a change; false when it is in another. Waits for a check that looks at it.
     bool take(BlockState from, BlockState to = BlockState::busy) {
         for (;;) {

@@ -9,6 +9,8 @@
 #include <ctime>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <initializer_list>
+#include <malloc.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -101,6 +103,26 @@ void exit_during_check() {
     for (;;) check();
 }
 
+/// What libFuzzer does before it keeps an input, and many a crash reporter.
+void allocate_in_handler(int) {
+    for (std::size_t size = 1; size < 3'000'000; size += size / 3 + 1) std::free(std::calloc(1, size));
+    ::malloc_trim(0);
+    say("done\n");
+    ::_exit(0);
+}
+
+void handler_allocates() {
+    const auto check = reinterpret_cast<std::size_t (*)()>(::dlsym(RTLD_DEFAULT, "mpmm_verify_heap"));
+    must(check != nullptr, "mpmm_verify_heap");
+    std::signal(SIGABRT, allocate_in_handler);
+    for (const std::size_t size : {std::size_t{100}, std::size_t{2'000'000}}) {
+        auto* const block = static_cast<volatile char*>(std::malloc(size));
+        must(block != nullptr, "memory");
+        block[size] = 1;
+    }
+    check();
+}
+
 volatile sig_atomic_t errors;
 void commit_errors(int) {
     if (errors >= 200) return;
@@ -148,7 +170,7 @@ constexpr Case cases[] = {
     {"report_in_cancelled_thread", report_in_cancelled_thread}, {"call_of_freed_block", call_of_freed_block},
     {"report_on_small_stack", report_on_small_stack},           {"exit_during_check", exit_during_check},
     {"reports_in_signal_handler", reports_in_signal_handler},   {"leak_with_closed_stderr", leak_with_closed_stderr},
-    {"error_with_closed_stderr", error_with_closed_stderr},
+    {"error_with_closed_stderr", error_with_closed_stderr},     {"handler_allocates", handler_allocates},
 };
 
 }  // namespace

@@ -53,6 +53,12 @@ TEST(Hostile, ReportNeedsNoMoreThanSmallSignalStack) {
     EXPECT_EQ(kinds(outcome), (Kinds{"heap-buffer-overflow"})) << outcome.text();
 }
 
+TEST(Hostile, HandlerOfAbortUsesTheHeap) {
+    const test::Outcome outcome = hostile("handler_allocates", "guard_sample_rate=0");
+    expect_done(outcome);
+    EXPECT_EQ(kinds(outcome), (Kinds{"heap-buffer-overflow"})) << outcome.text();
+}
+
 TEST(Hostile, ExitInHandlerDuringCheck) {
     const test::Outcome outcome = hostile("exit_during_check", "");
     EXPECT_TRUE(outcome.exited_with(7)) << outcome.text();
