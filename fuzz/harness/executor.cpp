@@ -69,14 +69,18 @@ std::optional<Failure> Executor::run(const Program& program, std::ostream* steps
 void Executor::step(const Operation& operation) {
     if (!concurrent_) threads_->switch_to(operation.thread);
     mine().refused_before = backend_.refused_allocations();
+    perform(operation);
+    expect(backend_.misuse().empty(), backend_.misuse());
+}
+
+void Executor::perform(const Operation& operation) {
     switch (operation.kind) {
 #define X(name, ...) \
     case Kind::name: do_##name(operation); break;
         MPMM_FUZZ_KINDS(X)
 #undef X
-        case Kind::count: break;
+        default: break;
     }
-    expect(backend_.misuse().empty(), backend_.misuse());
 }
 
 void Executor::finish() {
@@ -170,8 +174,8 @@ void Executor::give_back(const Model::Block& block, unsigned how, std::size_t ot
             // Release takes any size up to the rounded one, verify the requested one only.
             case 1: subject_.free(block.address, BuildVerify::enabled ? block.size : other_size % (block.usable + 1)); break;
             case 2: subject_.free_unsized(block.address); break;
-            case 3: mpmm_tcache_free(block.address, block.size); break;
-            default: mpmm_lcache_free(block.address, block.size); break;
+            case 3: subject_.tcache_free(block.address, block.size); break;
+            default: subject_.lcache_free(block.address, block.size); break;
         }
     });
     expect_errno_kept("free");
