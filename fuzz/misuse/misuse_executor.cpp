@@ -73,9 +73,9 @@ void MisuseExecutor::perform(const Operation& operation) {
 
 // ---- addresses that are no blocks ----
 
-void MisuseExecutor::give_bad_address(std::byte* address, const Operation& operation) {
+void MisuseExecutor::give_bad_address(std::byte* address, const WatchedSubject::Due& due, const Operation& operation) {
     expect(!subject_.live().contains(address), "the harness gives a good address");
-    subject_.due(subject_.due_of_bad_address(address));
+    subject_.due(due);
     const std::size_t size = request_size(operation.size) % 10000;
     switch (operation.variant % 7) {
         case 0: call([&] { mpmm_free(address, size); }); break;
@@ -97,7 +97,7 @@ void MisuseExecutor::give_bad_address(std::byte* address, const Operation& opera
 void MisuseExecutor::do_free_again(const Operation& operation) {
     const auto block = nth(subject_.freed(), operation.slot);
     if (block == subject_.freed().end() || subject_.live().contains(block->first)) return;
-    give_bad_address(mutable_address(block->first), operation);
+    give_bad_address(mutable_address(block->first), subject_.due_of_bad_address(block->first), operation);
 }
 
 void MisuseExecutor::do_free_inside(const Operation& operation) {
@@ -112,23 +112,26 @@ void MisuseExecutor::do_free_inside(const Operation& operation) {
         const std::size_t last = operation.size % 4 == 1 ? block.size + block.redzone - 1 : std::max<std::size_t>(block.size, 2) - 1;
         address = start + 1 + number % last;
     }
-    give_bad_address(mutable_address(address), operation);
+    give_bad_address(mutable_address(address), subject_.due_of_bad_address(address), operation);
 }
 
-std::byte* MisuseExecutor::foreign_address(const Operation& operation) {
+auto MisuseExecutor::foreign_address(const Operation& operation) -> Foreign {
     static thread_local std::byte of_thread;
+    static constexpr const char* unmapped = "not mapped";
     switch (operation.size % 9) {
-        case 0: return &some_global;
-        case 1: return &of_thread;
-        case 2: return reinterpret_cast<std::byte*>(this);
-        case 3: return reinterpret_cast<std::byte*>(&mpmm_malloc);
-        case 4: return address_of_number(1 + operation.slot % page);
-        case 5: return address_of_number(std::uintptr_t{operation.slot} << 48 | 0x30'0000'0000);
-        case 6: return address_of_number(~std::uintptr_t{0} - operation.slot);
+        case 0: return {&some_global, "a global variable"};
+        case 1: return {&of_thread};
+        case 2: return {reinterpret_cast<std::byte*>(this)};
+        case 3: return {reinterpret_cast<std::byte*>(&mpmm_malloc), ", code"};
+        case 4: return {address_of_number(1 + operation.slot % page), unmapped};
+        case 5: return {address_of_number(std::uintptr_t{operation.slot} << 48 | 0x30'0000'0000), unmapped};
+        case 6: return {address_of_number(~std::uintptr_t{0} - operation.slot), unmapped};
         case 7:
             borrowed_ = mpmm_backend_allocate(page, 0);
-            return borrowed_ == nullptr ? &some_global : static_cast<std::byte*>(borrowed_) + operation.slot % page;
-        default: return persistent_.empty() ? &some_global : persistent_[operation.slot % persistent_.size()].address;
+            return {borrowed_ == nullptr ? &some_global : static_cast<std::byte*>(borrowed_) + operation.slot % page};
+        default:
+            if (persistent_.empty()) return {&some_global};
+            return {persistent_[operation.slot % persistent_.size()].address};
     }
 }
 
@@ -138,8 +141,11 @@ void MisuseExecutor::give_back_borrowed() {
 
 void MisuseExecutor::do_free_foreign(const Operation& operation) {
     std::byte on_stack{};
-    std::byte* const address = operation.size / 16 % 8 == 0 ? &on_stack : foreign_address(operation);
-    give_bad_address(address, operation);
+    const Foreign foreign = operation.size / 16 % 8 == 0 ? Foreign{&on_stack} : foreign_address(operation);
+    WatchedSubject::Due due{.kind = report::Kind::invalid_free, .address = foreign.address, .word = foreign.where};
+    // Where the backend's memory is, a block may have been.
+    if (borrowed_ != nullptr) due = subject_.due_of_bad_address(foreign.address);
+    give_bad_address(foreign.address, due, operation);
     give_back_borrowed();
 }
 
@@ -149,7 +155,7 @@ void MisuseExecutor::do_free_twice(const Operation& operation) {
     // The first free is judged as always; the second comes before anybody else did anything.
     call([&] { subject_.free_batch(block.size, 1, reinterpret_cast<void* const*>(&block.address)); });
     expect_errno_kept("free_batch");
-    give_bad_address(block.address, operation);
+    give_bad_address(block.address, subject_.due_of_bad_address(block.address), operation);
 }
 
 void MisuseExecutor::do_ask_garbage(const Operation& operation) {
@@ -158,7 +164,7 @@ void MisuseExecutor::do_ask_garbage(const Operation& operation) {
         expect(usable == 0, "the address ", address, ", which is no block, has a usable size of ", usable);
         expect_errno_kept("usable_size");
     };
-    ask(foreign_address(operation));
+    ask(foreign_address(operation).address);
     give_back_borrowed();
     if (const auto block = nth(subject_.freed(), operation.slot);
         block != subject_.freed().end() && !subject_.live().contains(block->first))

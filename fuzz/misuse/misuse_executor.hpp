@@ -35,9 +35,13 @@ class MisuseExecutor : public Executor {
     void do_verify_option(const Operation& operation);
 
     /// The address, which is no block, to one of the functions that take blocks.
-    void give_bad_address(std::byte* address, const Operation& operation);
-    /// A foreign address, valid until the operation ends.
-    std::byte* foreign_address(const Operation& operation);
+    void give_bad_address(std::byte* address, const WatchedSubject::Due& due, const Operation& operation);
+    struct Foreign {
+        std::byte* address;
+        const char* where = "";  ///< as a report says it
+    };
+    /// A foreign address, valid until give_back_borrowed().
+    Foreign foreign_address(const Operation& operation);
     void give_back_borrowed();
     void write(const std::byte* block, const std::byte* first, std::size_t count, const WatchedSubject::Damage& damage,
                const Operation& operation);
