@@ -74,7 +74,7 @@ std::size_t mutate(std::uint8_t* data, std::size_t size, std::size_t most, Rando
             default: nudge(*at(0), random); break;
         }
     }
-    if (below(random, 16) == 0) program.flavour = static_cast<std::uint8_t>(below(random, 16));
+    if (below(random, 16) == 0) program.flavour = static_cast<std::uint8_t>(below(random, 256));
     return write(program, data, most);
 }
 

@@ -268,6 +268,8 @@ void MisuseExecutor::do_touch_guarded(const Operation& operation) {
     const auto& [start, block] = *found;
     const bool behind = operation.variant / 4 % 2 != 0;
     if (freed && block.size == 0) return;
+    // A block at the far end of its page is not the nearest to the guard page before it.
+    if (!freed && !behind && static_cast<std::size_t>(start - low_page(start, block.size)) > page / 2) return;
     const std::byte* const address = freed    ? start + operation.size % block.size
                                      : behind ? high_page(start, block.size) + operation.size % 16
                                               : low_page(start, block.size) - 1 - operation.size % 16;
