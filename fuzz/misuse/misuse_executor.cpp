@@ -49,14 +49,9 @@ std::byte some_global{1};
 
 void MisuseExecutor::prepare(std::uint8_t flavour) {
     Executor::prepare(flavour);
-    // Addresses of guarded blocks are not used again, and whoever looks at all blocks looks at all of these: there must be an end.
-    static unsigned guarded_runs = 4000;
-    static constexpr unsigned rates[] = {0, 0, 3, 1};
-    unsigned rate = rates[flavour / 16 % std::size(rates)];
-    if (rate != 0 && guarded_runs == 0) rate = 0;
-    if (rate != 0) --guarded_runs;
+    static constexpr unsigned guard_rates[] = {0, 0, 5, 1};
     static constexpr std::size_t redzones[] = {16, 17, 2048, 16};
-    subject_.begin(rate, redzones[flavour / 64], flavour / 64 == 3);
+    subject_.begin(guard_rates[flavour / 16 % 4], redzones[flavour / 64], flavour / 64 == 3);
 }
 
 void MisuseExecutor::perform(const Operation& operation) {
