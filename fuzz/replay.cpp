@@ -2,7 +2,7 @@
 // replay_TARGET FILE|FOLDER...: runs found inputs through a fuzz target, in any build. The first failure ends it with abort(), after the target
 // and then this program said what failed. --shrink and --as-test make something smaller, or a test, of one input.
 #include "harness/inputs.hpp"
-#include "harness/isolated.hpp"
+#include "harness/child.hpp"
 #include "harness/shrink.hpp"
 #include "mpmm/mpmm.h"
 

@@ -72,18 +72,22 @@ std::optional<Failure> Executor::run(const Program& program, std::ostream* steps
 void Executor::step(const Operation& operation) {
     if (!concurrent_) threads_->switch_to(operation.thread);
     mine().refused_before = backend_.refused_allocations();
-    switch (operation.kind) {
-#define X(name, ...) \
-    case Kind::name: do_##name(operation); break;
-        MPMM_FUZZ_KINDS(X)
-#undef X
-        case Kind::count: break;
-    }
+    perform(operation);
     expect(backend_.misuse().empty(), backend_.misuse());
     if (reports_ == nullptr) return;
     expect(backend_.wrong_answers() - *reports_ == unreported_, "backend: wrong answers and reports of them differ by ",
            backend_.wrong_answers() - *reports_ - unreported_);
     expect(!backend_.keeps_wrong_memory(), "backend: memory that was not taken was not given back either");
+}
+
+void Executor::perform(const Operation& operation) {
+    switch (operation.kind) {
+#define X(name, ...) \
+    case Kind::name: do_##name(operation); break;
+        MPMM_FUZZ_KINDS(X)
+#undef X
+        default: break;
+    }
 }
 
 void Executor::finish() {
@@ -177,8 +181,8 @@ void Executor::give_back(const Model::Block& block, unsigned how, std::size_t ot
             // Release takes any size up to the rounded one, verify the requested one only.
             case 1: subject_.free(block.address, BuildVerify::enabled ? block.size : other_size % (block.usable + 1)); break;
             case 2: subject_.free_unsized(block.address); break;
-            case 3: mpmm_tcache_free(block.address, block.size); break;
-            default: mpmm_lcache_free(block.address, block.size); break;
+            case 3: subject_.tcache_free(block.address, block.size); break;
+            default: subject_.lcache_free(block.address, block.size); break;
         }
     });
     expect_errno_kept("free");

@@ -21,6 +21,7 @@ namespace mpmm::fuzz {
 class Executor {
   public:
     explicit Executor(Subject& subject) : subject_(subject) {}
+    virtual ~Executor() = default;
 
     /// Runs the program; nothing when all checks held. Every operation is written to `steps` before it runs, when that is given.
     std::optional<Failure> run(const Program& program, std::ostream* steps = nullptr);
@@ -44,8 +45,10 @@ class Executor {
     };
 
     /// Everything as a run begins.
-    void prepare(std::uint8_t flavour);
+    virtual void prepare(std::uint8_t flavour);
     void step(const Operation& operation);
+    /// What the operation does, in its thread.
+    virtual void perform(const Operation& operation);
     /// Everything is freed, and checked to be gone.
     void finish();
 

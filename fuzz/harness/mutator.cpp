@@ -14,7 +14,7 @@ unsigned below(Random& random, std::size_t limit) { return static_cast<unsigned>
 
 Operation random_operation(Random& random) {
     Operation operation;
-    operation.kind = static_cast<Kind>(below(random, static_cast<std::size_t>(Kind::count)));
+    operation.kind = static_cast<Kind>(below(random, known_kinds));
     operation.thread = static_cast<std::uint8_t>(below(random, thread_count));
     operation.variant = static_cast<std::uint8_t>(below(random, Operation::variant_count));
     // Small sizes are more often of interest than their share of the classes says.
@@ -74,7 +74,7 @@ std::size_t mutate(std::uint8_t* data, std::size_t size, std::size_t most, Rando
             default: nudge(*at(0), random); break;
         }
     }
-    if (below(random, 16) == 0) program.flavour = static_cast<std::uint8_t>(below(random, 16));
+    if (below(random, 16) == 0) program.flavour = static_cast<std::uint8_t>(below(random, 256));
     return write(program, data, most);
 }
 

@@ -15,7 +15,7 @@ void store16(std::uint16_t value, std::uint8_t* bytes) {
 
 Operation decode_operation(const std::uint8_t* bytes) {
     Operation operation;
-    operation.kind = static_cast<Kind>(bytes[0] % static_cast<unsigned>(Kind::count));
+    operation.kind = static_cast<Kind>(bytes[0] % known_kinds);
     operation.thread = static_cast<std::uint8_t>(bytes[1] % 4);
     operation.variant = static_cast<std::uint8_t>(bytes[1] / 4);
     operation.size = load16(bytes + 2);

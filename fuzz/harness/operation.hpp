@@ -49,12 +49,34 @@ namespace mpmm::fuzz {
     X(check, "checks the content of every block")                                                 \
     X(fork, "a child checks and uses its copy of the heap")
 
+// Errors of the program, which only the target that commits them has: see misuse/misuse_executor.hpp.
+#define MPMM_FUZZ_MISUSES(X)                                                                      \
+    X(free_again, "gives a freed block to one of the functions that take blocks; variant: which") \
+    X(free_inside, "gives them an address in or beside a block; variant: which, size: where")     \
+    X(free_foreign, "gives them an address of no block; size: whose")                             \
+    X(free_twice, "frees a block twice in a batch")                                               \
+    X(wrong_size, "frees, reallocates or resizes with another size than the block's")             \
+    X(write_behind, "writes behind a block; size: how far and how much, variant: who finds it")   \
+    X(write_before, "writes before a block")                                                      \
+    X(write_freed, "writes into or beside a freed block")                                         \
+    X(touch_guarded, "reads or writes where a guarded block is not, or no more")                  \
+    X(ask_garbage, "asks for the usable size of what is no block, which is no error")             \
+    X(verify_option, "changes the quarantine's size or the interval of whole checks")
+
 enum class Kind : std::uint8_t {
 #define X(name, ...) name,
     MPMM_FUZZ_KINDS(X)
 #undef X
-        count
+        count,
+    before_misuses = count - 1,
+#define X(name, ...) name,
+    MPMM_FUZZ_MISUSES(X)
+#undef X
+        count_with_misuses
 };
+
+/// How many kinds of operations bytes stand for. The target that commits errors has more, from its start on.
+inline unsigned known_kinds = static_cast<unsigned>(Kind::count);
 
 /// Virtual threads a program has. Each has its own thread cache; they take turns on one system thread.
 inline constexpr unsigned thread_count = 4;

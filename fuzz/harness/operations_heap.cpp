@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operations on the heap as a whole: threads, time, memory back, the backend and its faults.
 #include "harness/executor.hpp"
-#include "harness/isolated.hpp"
+#include "harness/child.hpp"
 #include "harness/sizes.hpp"
 #include "harness/test_clock.hpp"
 

@@ -40,7 +40,7 @@ Reads reads(Kind kind) {
 const char* name(Kind kind) {
     static constexpr const char* names[] = {
 #define X(word, ...) #word,
-        MPMM_FUZZ_KINDS(X)
+        MPMM_FUZZ_KINDS(X) MPMM_FUZZ_MISUSES(X)
 #undef X
             "?"};
     return names[static_cast<unsigned>(kind)];

@@ -5,6 +5,8 @@
 
 #include "mpmm/mpmm.h"
 
+#include <cstddef>
+
 namespace mpmm::fuzz {
 
 class Subject {
@@ -17,6 +19,8 @@ class Subject {
     virtual void* aligned_zeroed(std::size_t alignment, std::size_t size) { return mpmm_aligned_zalloc(alignment, size); }
     virtual void free(void* block, std::size_t size) { mpmm_free(block, size); }
     virtual void free_unsized(void* block) { mpmm_free_unsized(block); }
+    virtual void tcache_free(void* block, std::size_t size) { mpmm_tcache_free(block, size); }
+    virtual void lcache_free(void* block, std::size_t size) { mpmm_lcache_free(block, size); }
     virtual void* realloc(void* block, std::size_t old_size, std::size_t size) { return mpmm_realloc(block, old_size, size); }
     virtual int resize(void* block, std::size_t old_size, std::size_t size) { return mpmm_resize(block, old_size, size); }
     virtual std::size_t malloc_batch(std::size_t size, std::size_t count, void** blocks) { return mpmm_malloc_batch(size, count, blocks); }

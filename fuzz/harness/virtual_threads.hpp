@@ -7,6 +7,11 @@
 
 #include "heap/build_heap.hpp"
 
+#ifdef MPMM_VERIFY_BUILD
+#include "verify/quarantine.hpp"
+#include "verify/threads.hpp"
+#endif
+
 namespace mpmm::fuzz {
 
 class VirtualThreads {
@@ -48,6 +53,7 @@ class VirtualThreads {
     void end_for_good() {
         mpmm_tcache_release();
         Slot::exited = true;
+        publish();
     }
     /// A thread past its end becomes an ordinary one.
     void revive() { Slot::exited = false; }
@@ -65,22 +71,51 @@ class VirtualThreads {
         for_each([] {
             mpmm_tcache_release();
             Slot::exited = false;
+            publish();
         });
         switch_to(0);
     }
 
   private:
+    /// What waits in the name of a thread that ends is everybody's.
+    static void publish() {
+#if defined(MPMM_VERIFY_BUILD) && !defined(MPMM_SCHEDULE_BUILD)
+        quarantine::publish();
+#endif
+    }
+
 #ifndef MPMM_SCHEDULE_BUILD
     struct State {
         BuildHeap::Cache* cache = BuildHeap::Cache::empty();
         bool exited = false;
+#ifdef MPMM_VERIFY_BUILD
+        quarantine::Batch* batch = nullptr;
+#endif
     };
 
-    void save() { threads_[current_] = {Slot::current, Slot::exited}; }
-    void load() {
-        Slot::current = threads_[current_].cache;
-        Slot::exited = threads_[current_].exited;
+    void save() {
+        State& state = threads_[current_];
+        state.cache = Slot::current;
+        state.exited = Slot::exited;
+#ifdef MPMM_VERIFY_BUILD
+        state.batch = ThreadPointer<quarantine::Batch>::value;
+        numbers_[current_] = verify_threads::Number::value;
+#endif
     }
+    void load() {
+        const State& state = threads_[current_];
+        Slot::current = state.cache;
+        Slot::exited = state.exited;
+#ifdef MPMM_VERIFY_BUILD
+        ThreadPointer<quarantine::Batch>::value = state.batch;
+        verify_threads::Number::value = numbers_[current_];
+#endif
+    }
+
+#ifdef MPMM_VERIFY_BUILD
+    /// There are only so many numbers: they are those of all runs.
+    static inline std::uint32_t numbers_[thread_count]{};
+#endif
 
     State threads_[thread_count];
 #endif

@@ -15,6 +15,7 @@
 #pragma once
 
 #include "persistent/persistent.hpp"
+#include "platform/geometry.hpp"
 #include "platform/lock.hpp"
 
 #include <utility>

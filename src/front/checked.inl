@@ -242,7 +242,7 @@ void* CheckedFront<H>::move_block(const Site& site, void* user, std::size_t size
     if (size > PTRDIFF_MAX / 2) return or_enomem(nullptr);
     const Inside inside;
     Place place;
-    if (!take_live(site, user, place)) return nullptr;
+    if (!take_live(site, user, place)) return no_block();
     AllocRecord& record = *place.record;
     if (record.family != Family::malloc) mismatched(site, place, report::Kind::alloc_dealloc_mismatch, "realloc", 0);
     else if (!size_fits(record, old_size, size_is)) mismatched(site, place, report::Kind::size_mismatch, nullptr, old_size);

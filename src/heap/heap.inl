@@ -15,6 +15,11 @@ inline void* or_enomem(void* block) {
         errno = ENOMEM;
     return block;
 }
+/// What a function answers that got an address which is no block, and reported it.
+inline void* no_block() {
+    errno = EINVAL;
+    return nullptr;
+}
 
 // ---- caches and threads ----
 
@@ -250,7 +255,7 @@ void* Heap<C>::realloc(void* address, std::size_t size, bool moved_ok) {
         auto& run = *static_cast<Run*>(tenant);
         if (state == OwnerState::large_free || address != run.extent.base) {
             report::user_error(state == OwnerState::large_free ? report::Kind::double_free : report::Kind::invalid_free, address);
-            return nullptr;
+            return no_block();
         }
         usable = run.size;
         if ((size > Classes::max_size || !moved_ok) && shared.large.resize(run, size)) return address;
@@ -259,7 +264,7 @@ void* Heap<C>::realloc(void* address, std::size_t size, bool moved_ok) {
             if (void* const moved = shared.large.grow_by_moving(run, size); moved != nullptr) return moved;
     } else {
         Block* const block = live_block(tenant, address);
-        if (block == nullptr) return nullptr;
+        if (block == nullptr) return no_block();
         usable = block->size;
         // Shrinking keeps the block until half of it is unused; then a smaller one is worth the copy.
         if (size <= usable && (!moved_ok || size > usable / 2 || usable <= 32)) return address;

@@ -74,7 +74,7 @@ MPMM_EXPORT void* reallocarray(void* block, size_t count, size_t size) noexcept 
 
 /// An alignment that is no power of two is rounded up to one, as the GNU C library does.
 MPMM_EXPORT void* memalign(size_t alignment, size_t size) noexcept {
-    if (alignment > PTRDIFF_MAX / 2) {
+    if (alignment > SIZE_MAX / 2 + 1) {
         errno = EINVAL;
         return nullptr;
     }

@@ -159,19 +159,26 @@ bool allocate(std::size_t size, std::size_t alignment, Place& place) {
     const std::uint32_t number = take_slot(pages, align_up(size, alignment));
     if (number == 0) return false;
     Slot& slot = slots[number];
-    if (!slot.record.take(BlockState::unused) && !slot.record.take(BlockState::freed)) {
+    const bool used_before = !slot.record.take(BlockState::unused);
+    if (used_before && !slot.record.take(BlockState::freed)) {
         give_slot(number);
         return false;
     }
     std::byte* const low = page_address(slot.first);
-    if (!os::protect(low, std::size_t{pages} * page, true)) {
+    const std::size_t length = std::size_t{pages} * page;
+    if (used_before) {
+        // Who touched them after the last free, or behind the block, was reported and could go on: they are accessible, and not zero.
+        os::purge(low, length);
+        os::protect(low + length, page, false);
+    }
+    if (!os::protect(low, length, true)) {
         if (!sparse.exchange(true, relaxed))
             tell("guarded blocks: the system refuses more mappings, guarding fewer from now on; live", live_blocks.load(relaxed));
         slot.record.put(BlockState::freed);
         give_slot(number);
         return false;
     }
-    os::dump(low, std::size_t{pages} * page, true);
+    os::dump(low, length, true);
     live_blocks.fetch_add(1, relaxed);
     live_bytes.fetch_add(size, relaxed);
     fill_place(number, place);

@@ -18,8 +18,6 @@ constexpr std::uint32_t max_threads = 65536;
 constinit Thread threads[max_threads]{};
 constinit Atomic<std::uint32_t> next{0}, alive{0};
 
-using Number = ThreadNumber<Thread>;  // 1 more than the number, so that 0 is none
-
 }  // namespace
 
 std::uint16_t number() {

@@ -10,6 +10,10 @@
 
 namespace mpmm::verify_threads {
 
+/// One more than the calling thread's number; 0 while it has none.
+struct Numbering;
+using Number = ThreadNumber<Numbering>;
+
 /// The calling thread's number, 0 for the first. From 65,535 on all have that one.
 std::uint16_t number();
 /// The calling thread ends: its name is kept.

@@ -155,6 +155,39 @@ TEST(Debugger, MessagesAreToldInsteadOfPrinted) {
         ExitedWithCode(0), "^mpmm: guarded blocks: [^\n]*\n$");
 }
 
+/// What a report let the program do to guarded memory is undone before somebody else gets it.
+void touch_guarded_memory_and_use_it_again() {
+    go_on();
+    set(all_callbacks());
+    // A store changes it.
+    const volatile unsigned& errors = told.errors;
+    // The fewer addresses, the sooner they are used again.
+    const rlimit limit{std::size_t{2} << 30, RLIM_INFINITY};
+    CHILD_CHECK(::setrlimit(RLIMIT_AS, &limit) == 0);
+    CHILD_CHECK(mpmm_set_option("guard_sample_rate", "1") == 0);
+    auto* const block = static_cast<volatile char*>(mpmm_malloc(64));
+    block[64] = 1;
+    mpmm_free(const_cast<char*>(block), 64);
+    block[0] = 1;
+    CHILD_CHECK(errors == 2);
+    void* again = nullptr;
+    for (int i = 0; i < 20000 && again != block; ++i) {
+        again = mpmm_zalloc(64);
+        if (again != block) mpmm_free(again, 64);
+    }
+    CHILD_CHECK(again == block && block[0] == 0 && errors == 2);
+    block[64] = 1;
+    CHILD_CHECK(errors == 3);
+}
+TEST(Debugger, WhatWasTouchedIsGuardedAndZeroForItsNextUser) {
+    EXPECT_EXIT(
+        {
+            touch_guarded_memory_and_use_it_again();
+            child_done();
+        },
+        ExitedWithCode(0), "^$");
+}
+
 TEST(Debugger, TheReportIsJsonWhenThatIsTheFormat) {
     EXPECT_EXIT(
         {

@@ -211,6 +211,10 @@ static void check_aligned(void) {
     errno = 0;
     CHECK(memalign(size_max, 64) == NULL && errno == EINVAL);
     errno = 0;
+    CHECK(memalign(size_max / 4 + 1, 64) == NULL && errno == ENOMEM);
+    errno = 0;
+    CHECK(memalign(size_max / 2, 64) == NULL && errno == ENOMEM);
+    errno = 0;
     CHECK(aligned_alloc(64, size_max - 32) == NULL && errno == ENOMEM);
     errno = 0;
     CHECK(aligned_alloc(two_to_62, ptrdiff_max) == NULL && errno == ENOMEM);
