@@ -88,22 +88,30 @@ Ending run_in_child(const Bytes& input) {
     return ending;
 }
 
-/// Writes FILE.small. What the target recorded, when it fails too, is shrunk once more: its numbers mean less to each other.
+void write(const fs::path& file, const Bytes& bytes) {
+    std::ofstream(file, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+}
+
+/// Writes FILE.small, anew each time something smaller fails. What the target recorded, when it fails too, is shrunk once more: its numbers mean
+/// less to each other.
 int write_smaller(const fs::path& file) {
-    Bytes bytes = read(file);
-    const Ending first = run_in_child(bytes);
+    const Bytes input = read(file);
+    const Ending first = run_in_child(input);
     if (first.kind.empty()) {
         std::cerr << "replay: " << file.string() << " does not fail\n";
         return 1;
     }
     std::cout << first.kind << std::endl;
-    const auto fails = [&](const Bytes& candidate) { return run_in_child(candidate).kind == first.kind; };
-    const std::size_t before = bytes.size();
-    bytes = shrink(shape, bytes, fails);
-    if (const Bytes recorded = run_in_child(bytes).recorded; !recorded.empty() && fails(recorded)) bytes = shrink(shape, recorded, fails);
     const fs::path small = file.string() + ".small";
-    std::ofstream(small, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-    std::cout << before << " bytes -> " << bytes.size() << ": " << small.string() << '\n';
+    const auto fails = [&](const Bytes& candidate) {
+        if (run_in_child(candidate).kind != first.kind) return false;
+        write(small, candidate);
+        return true;
+    };
+    Bytes bytes = shrink(shape, input, fails);
+    if (const Bytes recorded = run_in_child(bytes).recorded; !recorded.empty() && fails(recorded)) bytes = shrink(shape, recorded, fails);
+    write(small, bytes);
+    std::cout << input.size() << " bytes -> " << bytes.size() << ": " << small.string() << '\n';
     return 0;
 }
 
