@@ -119,7 +119,8 @@ auto MisuseExecutor::foreign_address(const Operation& operation) -> Foreign {
         case 2: return {reinterpret_cast<std::byte*>(this)};
         case 3: return {reinterpret_cast<std::byte*>(&mpmm_malloc), ", code"};
         case 4: return {address_of_number(1 + operation.slot % page), unmapped};
-        case 5: return {address_of_number(std::uintptr_t{operation.slot} << 48 | 0x30'0000'0000), unmapped};
+        // Beyond what a process has: AddressSanitizer keeps much of the rest for itself.
+        case 5: return {address_of_number((std::uintptr_t{operation.slot} | 1) << 48 | 0x30'0000'0000), unmapped};
         case 6: return {address_of_number(~std::uintptr_t{0} - operation.slot), unmapped};
         case 7:
             borrowed_ = mpmm_backend_allocate(page, 0);
