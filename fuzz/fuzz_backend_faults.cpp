@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A backend that refuses and answers wrongly, under programs for the whole heap: requests fail with ENOMEM and nothing is lost, and each wrong
 // answer is reported once.
+#include "harness/executor.hpp"
 #include "harness/heap_target.hpp"
 #include "verify/report.hpp"
 

@@ -4,13 +4,16 @@
 // machine's business: an input that fails may have to be replayed many times. fuzz_schedule is the target for inputs that fail always.
 #include "harness/handoff_slots.hpp"
 #include "harness/heap_target.hpp"
+#include "harness/operation.hpp"
 #include "harness/sizes.hpp"
+#include "mpmm/mpmm.h"
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
 #include <optional>
 #include <thread>
+#include <vector>
 
 using namespace mpmm::fuzz;
 

@@ -81,7 +81,7 @@ struct FreeWritesElsewhere : Subject {
         return block;
     }
     void free(void* block, std::size_t size) override {
-        if (victim != nullptr && block != victim) victim[10] ^= std::byte{2};
+        if (victim != nullptr && block != victim) victim[10] = std::byte{2};
         mpmm_free(block, size);
     }
 };

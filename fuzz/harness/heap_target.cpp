@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness/heap_target.hpp"
 
+#include "harness/executor.hpp"
 #include "harness/print.hpp"
 
 namespace mpmm::fuzz {

@@ -2,10 +2,11 @@
 // What the targets share whose inputs are programs for the whole heap.
 #pragma once
 
-#include "harness/executor.hpp"
 #include "harness/target.hpp"
 
 namespace mpmm::fuzz {
+
+class Executor;
 
 extern const Shape heap_inputs;
 

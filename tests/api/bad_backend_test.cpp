@@ -82,9 +82,9 @@ TEST(BadBackend, MemoryAtImpossibleAddressesForRecords) {
             };
             errno = 0;
             refused(mpmm_backend_allocate(mpmm_backend_page_size(), 0));
-            refused(mpmm_persistent_alloc(100'000, 16));
+            refused(mpmm_persistent_alloc(2 * chunk(), 16));
             backend.twist = nullptr;
-            CHILD_CHECK(mpmm_persistent_alloc(100'000, 16) != nullptr);
+            CHILD_CHECK(mpmm_persistent_alloc(2 * chunk(), 16) != nullptr);
             finish_whole(blocks);
         },
         ExitedWithCode(0), misaligned_line);
