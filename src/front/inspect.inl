@@ -26,10 +26,9 @@ template <class Look>
 void CheckedFront<H>::hold(const Place& found, BlockState state, Look look) {
     AllocRecord& record = *found.record;
     if (!record.take(state, state == BlockState::live ? BlockState::inspected_live : BlockState::inspected_quarantined)) return;
-    // It may have had another life since it was found, in another part of the same memory.
+    // It may have had another life since it was found: in another part of the same memory, or elsewhere, where a large block takes its record.
     Place place = found;
-    if (!place.guarded) place.user = place.low + record.front();
-    look(place);
+    if (found.guarded || (find(found.low, place) && place.record == &record)) look(place);
     record.put(state);
 }
 
