@@ -3,7 +3,7 @@
 """Mutation testing: changes the allocator's sources in one place at a time, and sees whether tests, properties or fuzzers notice.
 
 Without options: a sample over all layers and operators, and every memory order that can be weaker. What was judged is kept in
-build/mutate/results.jsonl and not judged again while the sources are the same; docs/mutation.md is written when all is done.
+tests/mutate/results.jsonl and not judged again while the sources are the same; docs/mutation.md is written when all is done.
 """
 import argparse
 import collections
@@ -146,7 +146,7 @@ def main(arguments=None):
     if not selected:
         print("no such mutant", file=sys.stderr)
         return 2
-    results = store.Results(HOME / "results.jsonl")
+    results = store.Results(PROJECT / "tests/mutate/results.jsonl")
     known = known_of(selected, results)
     page = PROJECT / "docs/mutation.md"
     if options.list:

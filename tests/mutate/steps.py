@@ -39,12 +39,15 @@ UNIT = {
     "api": "",
     "verify": "verify/invariants verify/running | verify/invariants_lists verify/seams verify/reachability verify/symbolize",
 }
-# The fuzz targets of single layers.
+# The fuzz targets that know a layer best.
 FUZZERS = {
     "chunkmap": ("fuzz_chunk_map",),
     "largecache": ("fuzz_large_cache",),
     "block": ("fuzz_block_allocator", "fuzz_size_classes"),
-    "verify": ("fuzz_options",),
+    "backend": ("fuzz_backend_faults",),
+    "front": ("fuzz_misuse",),
+    "verify": ("fuzz_options", "fuzz_misuse"),
+    "malloc": ("fuzz_malloc_abi_verify", "fuzz_malloc_abi"),
 }
 MACHINERY = {"modules", "roots", "stop_world", "unwind_code", "unwind", "reachability", "symbolize"}
 
@@ -92,6 +95,8 @@ def steps(mutant):
     layer = mutant.layer
     if layer == "malloc":  # in no other library
         yield from programs("abi_test", "misuse_test", "settings_test", "hostile_test", "detect_test")
+        for target in FUZZERS[layer]:
+            yield fuzz(target, 10)
         return
     yield from api("_verify")
     yield from api("")
