@@ -20,6 +20,7 @@
 #include "verify/error.hpp"
 #include "verify/guarded.hpp"
 #include "verify/patterns.hpp"
+#include "verify/poison.hpp"
 #include "verify/quarantine.hpp"
 #include "verify/trace.hpp"
 

@@ -95,6 +95,7 @@ void* CheckedFront<H>::allocate(const Site& site, Family family, std::size_t siz
     const bool is_guarded = source == Source::anywhere && guarded::due() && guarded::allocate(size, guard_alignment, place);
     if (!is_guarded && !take_from_heap(site, size, alignment, zero, source, place)) return or_enomem(nullptr);
     AllocRecord& record = *place.record;
+    poison::show(place);
     record.family = family;
     record.size = size;
     record.sequence = sequence & (all_ones >> 1);
@@ -103,6 +104,7 @@ void* CheckedFront<H>::allocate(const Site& site, Family family, std::size_t siz
     record.alloc_stack = store_stack(site);
     patterns::fill_redzones(place);
     if (!zero) patterns::paint(place.user, place.user + std::min(size, patterns::fresh_bytes), patterns::fresh);
+    poison::hide(place, false);
     record.put(BlockState::live);
     if (trace::on()) trace::add(trace::Operation::allocate, sequence, place.user, size);
     return place.user;
@@ -140,6 +142,7 @@ void CheckedFront<H>::free_block(const Site& site, Family family, void* user, st
 template <class H>
 void CheckedFront<H>::retire(const Site& site, const Place& place) {
     AllocRecord& record = *place.record;
+    poison::show(place);
     check_redzones({site, "when it was freed"}, place, false);
     record.free_thread = verify_threads::number();
     record.free_stack = store_stack(site);
@@ -148,6 +151,7 @@ void CheckedFront<H>::retire(const Site& site, const Place& place) {
     // A closed block's pages are not in memory.
     const auto length = static_cast<std::size_t>(place.high - place.low);
     const std::size_t cost = record.closed != 0 ? G::page : length, limit = options::get(options::quarantine_bytes);
+    poison::hide(place, true);
     record.put(BlockState::quarantined);
     // What waits in a thread's name is everybody's once its cache ends. A thread without one, past its end, has nobody to see to that.
     if (cost > limit || H::own_cache() == nullptr || !quarantine::add(place, cost, limit)) let_go({site, "when it was freed"}, place);
@@ -197,6 +201,7 @@ void CheckedFront<H>::prefetch(const Place& place) {
 template <class H>
 void CheckedFront<H>::let_go(const Occasion& occasion, const Place& place) {
     if (!place.record->take(BlockState::quarantined)) return;
+    poison::show(place);
     check_freed(occasion, place);
     check_redzones(occasion, place, true);
     AllocRecord& record = *place.record;
@@ -248,6 +253,7 @@ void* CheckedFront<H>::move_block(const Site& site, void* user, std::size_t size
     else if (!size_fits(record, old_size, size_is)) mismatched(site, place, report::Kind::size_mismatch, nullptr, old_size);
     // Always to another place, so that stale pointers show; but a large block is too long to copy for that.
     const bool large = !place.guarded && static_cast<std::size_t>(place.high - place.low) > H::Classes::max_size;
+    poison::show(place);
     if (large) {
         check_redzones({site, "when it was reallocated"}, place, false);
         if (size > H::Classes::max_size / 2 && grow_in_place(place, size)) {
@@ -256,7 +262,9 @@ void* CheckedFront<H>::move_block(const Site& site, void* user, std::size_t size
             record.sequence = count_operation(site) & (all_ones >> 1);
             record.alloc_thread = verify_threads::number();
             record.alloc_stack = store_stack(site);
+            poison::show(place);
             patterns::fill_redzones(place);
+            poison::hide(place, false);
             record.put(BlockState::live);
             if (trace::on()) trace::add(trace::Operation::realloc, record.sequence, user, size, user);
             return user;
@@ -264,6 +272,7 @@ void* CheckedFront<H>::move_block(const Site& site, void* user, std::size_t size
     }
     void* const moved = allocate(site, Family::malloc, size, natural_alignment(size), false);
     if (moved == nullptr) {
+        poison::hide(place, false);
         record.put(BlockState::live);
         return nullptr;
     }
@@ -280,6 +289,7 @@ bool CheckedFront<H>::resize_block(const Site& site, void* user, std::size_t old
     if (user == nullptr || size > PTRDIFF_MAX / 2 || !take_live(site, user, place)) return false;
     AllocRecord& record = *place.record;
     if (!size_fits(record, old_size, SizeIs::given)) mismatched(site, place, report::Kind::size_mismatch, nullptr, old_size);
+    poison::show(place);
     check_redzones({site, "when it was resized"}, place, false);
     // A longer block would promise its alignment.
     const bool aligned = size <= record.size || is_aligned(reinterpret_cast<std::uintptr_t>(user), natural_alignment(size));
@@ -287,8 +297,10 @@ bool CheckedFront<H>::resize_block(const Site& site, void* user, std::size_t old
     if (done) {
         find(place.low, place);
         record.size = size;
+        poison::show(place);
         patterns::fill_redzones(place);
     }
+    poison::hide(place, false);
     record.put(BlockState::live);
     return done;
 }

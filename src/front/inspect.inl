@@ -28,7 +28,11 @@ void CheckedFront<H>::hold(const Place& found, BlockState state, Look look) {
     if (!record.take(state, state == BlockState::live ? BlockState::inspected_live : BlockState::inspected_quarantined)) return;
     // It may have had another life since it was found: in another part of the same memory, or elsewhere, where a large block takes its record.
     Place place = found;
-    if (found.guarded || (find(found.low, place) && place.record == &record)) look(place);
+    if (found.guarded || (find(found.low, place) && place.record == &record)) {
+        poison::show(place);
+        look(place);
+        poison::hide(place, state != BlockState::live);
+    }
     record.put(state);
 }
 
