@@ -95,7 +95,7 @@ std::optional<Failure> FiberScheduler::run(const Plan& plan, std::function<void(
     body_ = std::move(body);
     failure_.reset();
     random_ = Xorshift(plan.seed);
-    step_ = choice_ = 0;
+    step_ = last_progress_ = choice_ = 0;
     next_switch_ = next_age_ = 0;
     switches_.clear();
     ages_.clear();
@@ -223,7 +223,7 @@ void FiberScheduler::go_on(unsigned next) {
 
 void FiberScheduler::reach(const Point& point) {
     if (!running_) return;
-    if (++step_ > max_steps) give_up("livelock: no end after " + std::to_string(max_steps) + " steps");
+    if (++step_ - last_progress_ > max_steps) give_up("livelock: nobody got on in " + std::to_string(max_steps) + " steps");
     const std::size_t site = reinterpret_cast<std::uintptr_t>(point.file) * 31 + point.line;
     const unsigned left = thread_index;
     last_site_[left] = site;

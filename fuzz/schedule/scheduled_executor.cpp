@@ -81,6 +81,7 @@ void ScheduledExecutor::thread(const Program& program, unsigned number) {
         if (scheduler_.keeps_trace()) scheduler_.note(std::to_string(i) + ": " + describe(operation, model_));
         try {
             step(operation);
+            scheduler_.progress();
         } catch (Failure& failure) {
             throw Failure{"operation " + std::to_string(i) + ", " + describe(operation) + ": " + failure.message};
         }
