@@ -24,11 +24,12 @@ inline void show([[maybe_unused]] const Place& place) {
     __asan_unpoison_memory_region(place.low, static_cast<std::size_t>(place.high - place.low));
 #endif
 }
-/// Of a live block, only the block itself can be touched; nothing of a freed one.
+/// After show(): of a live block, only the block itself can be touched, by whoever has it at any moment; nothing of a freed one.
 inline void hide([[maybe_unused]] const Place& place, [[maybe_unused]] bool freed) {
 #ifdef MPMM_ADDRESS_SANITIZER
-    __asan_poison_memory_region(place.low, static_cast<std::size_t>(place.high - place.low));
-    if (!freed) __asan_unpoison_memory_region(place.user, place.record->size);
+    std::byte* const rest = freed ? place.user : place.end();
+    __asan_poison_memory_region(place.low, static_cast<std::size_t>(place.user - place.low));
+    __asan_poison_memory_region(rest, static_cast<std::size_t>(place.high - rest));
 #endif
 }
 
