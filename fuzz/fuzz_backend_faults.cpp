@@ -24,10 +24,11 @@ void count_report(void*, const char* text) {
 const Shape mpmm::fuzz::shape = heap_inputs;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    return run_heap_input(data, size, [](Executor& executor) {
-        mpmm_debugger_callbacks callbacks{};
-        callbacks.warning = count_report;
-        report::set_callbacks(callbacks);
-        executor.let_backend_misbehave(reports);
-    });
+    static Subject subject;
+    static Executor executor(subject);
+    mpmm_debugger_callbacks callbacks{};
+    callbacks.warning = count_report;
+    report::set_callbacks(callbacks);
+    executor.let_backend_misbehave(reports);
+    return run_heap_input(data, size, executor);
 }

@@ -2,7 +2,7 @@
 // A case that changes what belongs to the whole process, such as settings or limits, runs in a child of its own.
 #pragma once
 
-#include "harness/isolated.hpp"
+#include "harness/child.hpp"
 
 #include <rapidcheck.h>
 

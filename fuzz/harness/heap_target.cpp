@@ -16,11 +16,7 @@ const Shape heap_inputs{split_records<Program::header_size, Operation::record_si
                         [](const Bytes& header) { return "backend: " + describe(Flavour::decode(header[0])); },
                         [](std::size_t, const Bytes& item) { return describe(decode_operation(item.data())); }};
 
-int run_heap_input(const std::uint8_t* data, std::size_t size, void (*prepare)(Executor&)) {
-    static Subject subject;
-    static Executor executor(subject);
-    static const bool prepared = (prepare(executor), true);
-    static_cast<void>(prepared);
+int run_heap_input(const std::uint8_t* data, std::size_t size, Executor& executor) {
     show_on_abort([] {
         if (running != nullptr) std::cerr << describe(*running) << std::flush;
     });

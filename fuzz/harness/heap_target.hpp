@@ -10,7 +10,7 @@ class Executor;
 
 extern const Shape heap_inputs;
 
-/// Runs one input by the executor of this process, which `prepare` has set up once.
-int run_heap_input(const std::uint8_t* data, std::size_t size, void (*prepare)(Executor&));
+/// Runs one input by the executor.
+int run_heap_input(const std::uint8_t* data, std::size_t size, Executor& executor);
 
 }  // namespace mpmm::fuzz

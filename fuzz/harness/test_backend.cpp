@@ -182,18 +182,18 @@ void TestBackend::start_over() {
     installed_ = false;
 }
 
-/// The first pages that are in memory are zeroed, which is quicker than to get new ones; the others go.
+/// The first pages that have content are zeroed, which is quicker than to get new ones; the others go.
 void TestBackend::Arena::clear() {
     static const int pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     constexpr std::size_t kept = 256;
-    constexpr std::uint64_t in_memory = std::uint64_t{1} << 63;
+    constexpr std::uint64_t has_content = std::uint64_t{3} << 62;  // in memory, or swapped out
     const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), count = (used_end - begin) / page;
     std::vector<std::uint64_t> pages(count);
     const std::size_t bytes = count * sizeof pages[0];
     std::size_t zeroed = 0, known = 0;
     if (::pread(pagemap, pages.data(), bytes, static_cast<off_t>(begin / page * sizeof pages[0])) == static_cast<ssize_t>(bytes))
         for (; known < count && zeroed < kept; ++known)
-            if ((pages[known] & in_memory) != 0) {
+            if ((pages[known] & has_content) != 0) {
                 std::memset(reinterpret_cast<void*>(begin + known * page), 0, page);
                 ++zeroed;
             }
