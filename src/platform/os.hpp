@@ -52,6 +52,8 @@ void wake_one(Atomic<std::uint32_t>& word);
 void write(int descriptor, const char* text, std::size_t size);
 /// The value of an environment variable or nullptr, without locale or libc state: safe before main.
 const char* environment(const char* name);
+/// False while the C library has not set the environment up, as in a program's .preinit_array; and when the program has none.
+bool has_environment();
 /// Whether the process runs with more rights than who started it: then the environment is not to be trusted.
 bool is_privileged();
 long process_id();

@@ -174,12 +174,14 @@ void write(int descriptor, const char* text, std::size_t size) {
 }
 
 const char* environment(const char* name) {
-    if (environ == nullptr) return nullptr;
+    if (!has_environment()) return nullptr;
     const std::size_t length = std::strlen(name);
     for (char** entry = environ; *entry != nullptr; ++entry)
         if (std::strncmp(*entry, name, length) == 0 && (*entry)[length] == '=') return *entry + length + 1;
     return nullptr;
 }
+
+bool has_environment() { return environ != nullptr; }
 
 bool is_privileged() { return ::getauxval(AT_SECURE) != 0; }
 

@@ -199,6 +199,8 @@ bool apply(const char* settings) {
 }
 
 void detail::load_environment_slow() {
+    // Runtimes that allocate before the C library begins find it later.
+    if (!os::has_environment()) return;
     if (environment_loaded.exchange(true, relaxed) || os::is_privileged()) return;
     if (const char* const settings = os::environment("MPMM_OPTIONS"); settings != nullptr) apply(settings);
 }

@@ -162,6 +162,11 @@ void error_with_closed_stderr() {
     say("done\n");
 }
 
+/// Before the C library has an environment, as runtimes of sanitizers and fuzzers do: the options must be read all the same, later.
+void* kept_from_the_beginning;
+void allocate_first(int, char**, char**) { kept_from_the_beginning = std::malloc(100); }
+[[gnu::used, gnu::section(".preinit_array")]] void (*const first)(int, char**, char**) = allocate_first;
+
 struct Case {
     const char* name;
     void (*run)();
