@@ -95,7 +95,6 @@ void* CheckedFront<H>::allocate(const Site& site, Family family, std::size_t siz
     const bool is_guarded = source == Source::anywhere && guarded::due() && guarded::allocate(size, guard_alignment, place);
     if (!is_guarded && !take_from_heap(site, size, alignment, zero, source, place)) return or_enomem(nullptr);
     AllocRecord& record = *place.record;
-    poison::show(place);
     record.family = family;
     record.size = size;
     record.sequence = sequence & (all_ones >> 1);
@@ -142,7 +141,7 @@ void CheckedFront<H>::free_block(const Site& site, Family family, void* user, st
 template <class H>
 void CheckedFront<H>::retire(const Site& site, const Place& place) {
     AllocRecord& record = *place.record;
-    poison::show(place);
+    poison::clear(place);
     check_redzones({site, "when it was freed"}, place, false);
     record.free_thread = verify_threads::number();
     record.free_stack = store_stack(site);
@@ -201,7 +200,7 @@ void CheckedFront<H>::prefetch(const Place& place) {
 template <class H>
 void CheckedFront<H>::let_go(const Occasion& occasion, const Place& place) {
     if (!place.record->take(BlockState::quarantined)) return;
-    poison::show(place);
+    poison::show(place, true);
     check_freed(occasion, place);
     check_redzones(occasion, place, true);
     AllocRecord& record = *place.record;
@@ -253,7 +252,7 @@ void* CheckedFront<H>::move_block(const Site& site, void* user, std::size_t size
     else if (!size_fits(record, old_size, size_is)) mismatched(site, place, report::Kind::size_mismatch, nullptr, old_size);
     // Always to another place, so that stale pointers show; but a large block is too long to copy for that.
     const bool large = !place.guarded && static_cast<std::size_t>(place.high - place.low) > H::Classes::max_size;
-    poison::show(place);
+    poison::show(place, false);
     if (large) {
         check_redzones({site, "when it was reallocated"}, place, false);
         if (size > H::Classes::max_size / 2 && grow_in_place(place, size)) {
@@ -262,7 +261,7 @@ void* CheckedFront<H>::move_block(const Site& site, void* user, std::size_t size
             record.sequence = count_operation(site) & (all_ones >> 1);
             record.alloc_thread = verify_threads::number();
             record.alloc_stack = store_stack(site);
-            poison::show(place);
+            poison::show(place, false);
             patterns::fill_redzones(place);
             poison::hide(place, false);
             record.put(BlockState::live);
@@ -289,7 +288,7 @@ bool CheckedFront<H>::resize_block(const Site& site, void* user, std::size_t old
     if (user == nullptr || size > PTRDIFF_MAX / 2 || !take_live(site, user, place)) return false;
     AllocRecord& record = *place.record;
     if (!size_fits(record, old_size, SizeIs::given)) mismatched(site, place, report::Kind::size_mismatch, nullptr, old_size);
-    poison::show(place);
+    poison::show(place, false);
     check_redzones({site, "when it was resized"}, place, false);
     // A longer block would promise its alignment.
     const bool aligned = size <= record.size || is_aligned(reinterpret_cast<std::uintptr_t>(user), natural_alignment(size));
@@ -297,7 +296,7 @@ bool CheckedFront<H>::resize_block(const Site& site, void* user, std::size_t old
     if (done) {
         find(place.low, place);
         record.size = size;
-        poison::show(place);
+        poison::show(place, false);
         patterns::fill_redzones(place);
     }
     poison::hide(place, false);

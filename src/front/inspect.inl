@@ -29,9 +29,10 @@ void CheckedFront<H>::hold(const Place& found, BlockState state, Look look) {
     // It may have had another life since it was found: in another part of the same memory, or elsewhere, where a large block takes its record.
     Place place = found;
     if (found.guarded || (find(found.low, place) && place.record == &record)) {
-        poison::show(place);
+        const bool freed = state != BlockState::live;
+        poison::show(place, freed);
         look(place);
-        poison::hide(place, state != BlockState::live);
+        poison::hide(place, freed);
     }
     record.put(state);
 }

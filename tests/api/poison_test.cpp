@@ -8,6 +8,8 @@
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) && defined(MPMM_TEST_VERIFY)
 
+#include <sanitizer/asan_interface.h>
+
 namespace mpmm::test {
 namespace {
 
@@ -48,6 +50,19 @@ TEST_P(Poison, FollowsTheSize) {
     } else {
         mpmm_free(moved, size() + 3);
     }
+}
+
+/// As containers do with what they have reserved and not used.
+TEST_P(Poison, WhatTheProgramPoisonedStaysSoUntilItIsFreed) {
+    EXPECT_EQ(mpmm_set_option("quarantine_bytes", "0"), 0);
+    char *const live = block(), *const middle = live + size() / 16 * 8;
+    __asan_poison_memory_region(middle, size() / 16 * 8);
+    EXPECT_EQ(mpmm_verify_heap(), 0u);
+    EXPECT_EQ(__asan_address_is_poisoned(middle), size() < 16 ? 0 : 1);
+    mpmm_free(live, size());
+    auto* const again = static_cast<char*>(mpmm_zalloc(size()));
+    std::memset(again, 1, size());
+    mpmm_free(again, size());
 }
 
 TEST_P(Poison, ComesBackToUse) {
