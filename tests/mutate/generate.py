@@ -187,7 +187,8 @@ class Generator:
         """An atomic operation that names no order has the strongest."""
         text = self.file.text(start, end)
         call = re.search(r"[.>](\w+)\(([^()]*)\)$", text)
-        if call and ATOMIC_MEMBER.fullmatch(call.group(1)) and not ORDERS & set(re.findall(r"\w+", call.group(2))):
+        words = set(re.findall(r"\w+", call.group(2))) if call else set()
+        if call and ATOMIC_MEMBER.fullmatch(call.group(1)) and not (ORDERS | {"order"}) & words:
             weaker = "mpmm::" + DEFAULT_ORDER[order_kind(call.group(1))]
             self.add(start, end, text[:-1] + (", " if call.group(2) else "") + weaker + ")", "order", function)
 

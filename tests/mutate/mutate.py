@@ -19,6 +19,7 @@ import time
 sys.dont_write_bytecode = True  # the source tree stays as it is
 
 import mutant as mutants
+import orders as weaker
 import results as store
 import seeded
 import tree as trees
@@ -26,7 +27,7 @@ import worker as workers
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 HOME = PROJECT / "build/mutate"
-SAMPLE = 300
+SAMPLE = 180
 
 
 def all_mutants(project=PROJECT, home=HOME):
@@ -72,14 +73,27 @@ class Run:
     """Several workers take mutants from one queue until it is empty or the time is over."""
 
     def __init__(self, todo, results, options):
-        self.todo, self.results = collections.deque(todo), results
+        self.orders = [m for m in todo if m.operator == "order"]
+        self.todo, self.results = collections.deque(self.orders), results
+        self.others = [m for m in todo if m.operator != "order"]
         self.jobs = min(options.jobs, len(todo))
         self.end = time.monotonic() + options.minutes * 60
         self.lock, self.started, self.done, self.total = threading.Lock(), time.monotonic(), [], len(todo)
         self.failures = []
 
     def go(self):
-        threads = [threading.Thread(target=self.work, args=(number,), daemon=True) for number in range(self.jobs)]
+        if self.orders:
+            print(f"building {len(self.orders)} weaker memory orders at once ...", flush=True)
+            judge = weaker.Orders(PROJECT, HOME / "orders", self.orders, os.cpu_count() or 1)
+            judge.build()
+            self.at_once(lambda number: lambda mutant: judge.judge(mutant, number))
+        self.todo.extend(self.others)
+        cores = max(1, (os.cpu_count() or 1) // max(1, self.jobs))
+        self.at_once(lambda number: workers.Worker(PROJECT, HOME / str(number), cores).judge)
+
+    def at_once(self, judge_of):
+        """Several threads take mutants from the queue; judge_of(number) is what each of them judges by."""
+        threads = [threading.Thread(target=self.work, args=(judge_of, number), daemon=True) for number in range(self.jobs)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -87,16 +101,16 @@ class Run:
         if self.failures:
             raise self.failures[0]
 
-    def work(self, number):
+    def work(self, judge_of, number):
         try:
-            cores = max(1, (os.cpu_count() or 1) // self.jobs)
-            worker = workers.Worker(PROJECT, HOME / str(number), cores)
+            judge = None
             while not self.failures and time.monotonic() < self.end:
                 with self.lock:
                     if not self.todo:
                         return
                     mutant = self.todo.popleft()
-                self.tell(mutant, worker.judge(mutant))
+                judge = judge or judge_of(number)
+                self.tell(mutant, judge(mutant))
         except Exception as error:  # told by the thread that waits
             self.failures.append(error)
 

@@ -20,6 +20,7 @@ sys.dont_write_bytecode = True  # the source tree stays as it is
 
 import mutant as mutants
 import mutate
+import orders as weaker
 import results as store
 import seeded
 import steps
@@ -199,7 +200,6 @@ class Judgement(WithFolder):
                 result = worker.judge(mutant_at(before, after))
                 self.assertEqual((result.outcome, result.by), (outcome, by), before)
                 self.assertEqual(copy.read_text(), SOURCE.replace(before, after, 1))
-            self.assertEqual(worker.judge(mutant_at("int total = 0, i", "int total = 0, j = 1, i", "order")).outcome, "survived")
             # A loop without an end, which gets half a second.
             worker.baseline["plain sum_test"] = -9.8
             self.assertEqual(worker.judge(mutant_at("total += i++", 'asm volatile("")')).by, "a hang")
@@ -232,6 +232,49 @@ class Judgement(WithFolder):
         self.assertFalse((tree.source / "test.cpp").exists())
         self.assertEqual((tree.source / "new.cpp").read_text(), "int x;\n")
         self.assertEqual((tree.source / "src/sum.cpp").stat().st_mtime_ns, times)
+
+
+ORDERS = """\
+#include <atomic>
+namespace mpmm {
+inline constexpr auto relaxed = std::memory_order_relaxed, acquire = std::memory_order_acquire, acq_rel = std::memory_order_acq_rel;
+inline constexpr auto seq_cst = std::memory_order_seq_cst;
+}
+using namespace mpmm;
+std::atomic<int> word{1};
+int looked_at() { return static_cast<int>(acquire); }
+int not_looked_at() { return static_cast<int>(acq_rel); }
+int sum(int) { return word.load(); }
+"""
+
+
+class WeakerOrders(WithFolder):
+    def mutants(self):
+        for before, after in [("acquire);", "relaxed"), ("acq_rel);", "acquire"), ("acq_rel);", "relaxed"), ("word.load()", "word.load(mpmm::acquire)")]:
+            yield dataclasses.replace(mutant_at(before, after, "order", ORDERS), original=before.removesuffix(");"))
+
+    def test_all_of_them_in_one_source(self):
+        (self.folder / "src").mkdir()
+        (self.folder / "src/sum.cpp").write_text(ORDERS)
+        content = weaker.sources_with_all(self.folder, list(self.mutants()))["src/sum.cpp"].decode()
+        self.assertIn("static_cast<int>(mutated::order(acquire, 1, relaxed))", content)
+        self.assertIn("static_cast<int>(mutated::order(mutated::order(acq_rel, 2, acquire), 3, relaxed))", content)
+        self.assertIn("word.load(mutated::order(mpmm::seq_cst, 4, mpmm::acquire))", content)
+
+    def test_one_is_at_work(self):
+        project = make_project(self.folder / "project")
+        (project / "src/sum.cpp").write_text(ORDERS)
+        (project / "test.cpp").write_text("#include <atomic>\nint looked_at();\nint main() { return looked_at() == int(std::memory_order_acquire) ? 0 : 1; }\n")
+        (project / "tests/mutate").mkdir(parents=True)
+        (project / "tests/mutate/mutated.hpp").write_text((pathlib.Path(__file__).parent / "mutated.hpp").read_text())
+        many = list(self.mutants())
+        step = steps.Step("sum_test", "plain", ("sum_test",), ("sum_test",))
+        with mock.patch.object(steps, "order_steps", lambda: [step]):
+            judge = weaker.Orders(project, self.folder / "home", many, 1)
+            judge.build()
+            found = [judge.judge(mutant, 0) for mutant in many]
+        self.assertEqual([r.outcome for r in found], ["killed", "survived", "survived", "survived"])
+        self.assertEqual((found[0].step, found[0].by, found[0].id), ("sum_test", "status 1", many[0].id))
 
 
 class BugsOnPurpose(WithFolder):

@@ -106,12 +106,25 @@ def steps(mutant):
         yield from programs("detect_test", "settings_test", "hostile_test", library="mpmm_malloc_verify_objects")
     if layer in ("platform", "api", "front"):
         yield from programs("abi_test", "misuse_test")
-    if mutant.operator == "order" or mutant.mutated == ";":
+    if mutant.mutated == ";":
         yield fuzz("fuzz_schedule_verify", 30)
         yield fuzz("fuzz_schedule", 30)
-        yield from programs("stress_test", tree="tsan", environment=UNTOUCHED)
     for mode in ("_verify", ""):
         yield from programs(f"stress_test{mode}", library=f"mpmm{mode}_objects", environment=UNTOUCHED)
     for target in (*FUZZERS.get(layer, ()), "fuzz_heap_verify"):
         yield fuzz(target, 10)
     yield from programs("layers_verify_test", "layers_test", environment=NO_NAMES)
+
+
+def order_steps():
+    """For weaker memory orders: who knows what they allow."""
+    for mode in ("_verify", ""):
+        yield Step(f"explore_schedules{mode}", "fuzz", (f"explore_schedules{mode}",),
+                   (f"explore_schedules{mode}", "--operations", "1", "--old-values", "2"))  # fmt: skip
+    for mode in ("_verify", ""):
+        yield fuzz(f"fuzz_schedule{mode}", 30)
+    for mode in ("_verify", ""):
+        replay = f"replay_threads{mode}"
+        yield Step(replay, "tsan", (replay,), (replay, "{source}/fuzz/corpus/fuzz_threads"))
+    yield from programs("layers_verify_test", "layers_test", environment=NO_NAMES, tree="tsan")
+    yield from programs("stress_test", "stress_test_verify", environment=UNTOUCHED, tree="tsan")

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judges weaker memory orders. All are built at once, and a variable of the environment says which one is at work: what a weaker order does to
+machine code is of no interest, only whether somebody notices who knows what it allows: schedules with old values, and ThreadSanitizer."""
+import collections
+import re
+import sys
+import time
+
+import steps
+import tree as trees
+from results import Result
+from worker import how_it_ended
+
+
+def mutated_call(mutant, text, number):
+    """The mutant's place with both orders in it; `text` is what is there by now."""
+    if not mutant.original.endswith(")"):
+        return f"mutated::order({text}, {number}, {mutant.mutated})"
+    # A call that names no order.
+    given = re.search(r"(mpmm::\w+)\)$", mutant.mutated)
+    return f"{mutant.mutated[: given.start()]}mutated::order(mpmm::seq_cst, {number}, {given.group(1)}))"
+
+
+def sources_with_all(project, mutants):
+    """The content of every file that has mutants, with all of them in it, by number from 1 on."""
+    places = collections.defaultdict(dict)
+    for number, mutant in enumerate(mutants, 1):
+        at = places[mutant.file]
+        at[mutant.start] = mutant, mutated_call(mutant, at[mutant.start][1] if mutant.start in at else mutant.original, number)
+    contents = {}
+    for file, at in places.items():
+        content = (project / file).read_bytes()
+        for start in sorted(at, reverse=True):
+            mutant, text = at[start]
+            content = content[:start] + text.encode() + content[start + len(mutant.original.encode()) :]
+        contents[file] = content
+    return contents
+
+
+class Orders:
+    def __init__(self, project, home, mutants, jobs):
+        self.project, self.home = project, home
+        self.numbers = {mutant.id: number for number, mutant in enumerate(mutants, 1)}
+        self.tree = trees.Tree(project, home, jobs)
+        self.tree.synchronise()
+        self.digest = trees.digest(project, trees.judges(project))
+        for file, content in sources_with_all(project, mutants).items():
+            self.tree.write(file, content)
+        self.limits = {}
+
+    def build(self):
+        """Everything, once; and what each step takes without any mutant."""
+        header = self.tree.source / "tests/mutate/mutated.hpp"
+        options = [o + f" -include {header}" if o.startswith("-DCMAKE_CXX_FLAGS=") else o for o in steps.CONFIGURATION]
+        for name in dict.fromkeys(step.tree for step in steps.order_steps()):
+            self.tree.configure(name, *options, *steps.TREES[name])
+            ended = self.tree.ninja(name, [target for step in steps.order_steps() if step.tree == name for target in step.targets])
+            if not ended.ok:
+                raise RuntimeError(f"the weaker orders do not compile:\n{ended.output[-3000:]}")
+        for step in steps.order_steps():
+            ended = self.execute(step, 0, self.tree.work, trees.BUILD_SECONDS)
+            self.limits[step.name] = 3 * ended.seconds + 30 if ended.ok else None
+            if not ended.ok:
+                print(f"{step.name} is left out: it fails without any mutant: {how_it_ended(ended)}", file=sys.stderr)
+
+    def execute(self, step, number, work, seconds):
+        found = work / "found"
+        trees.shutil.rmtree(found, ignore_errors=True)
+        found.mkdir(parents=True)
+        words = [word.format(source=self.tree.source, work=work) for word in step.command]
+        words[0] = str(self.home / step.tree / "bin" / words[0])
+        return trees.run(words, work, seconds, {**dict(step.environment), "MPMM_MUTANT": str(number)})
+
+    def judge(self, mutant, runner):
+        started = time.monotonic()
+        outcome, by, name = "survived", "", ""
+        for step in steps.order_steps():
+            if self.limits[step.name] is None:
+                continue
+            name = step.name
+            ended = self.execute(step, self.numbers[mutant.id], self.home / f"work{runner}", self.limits[name])
+            if not ended.ok:
+                outcome, by = "killed", how_it_ended(ended)
+                break
+        source, seconds = trees.digest(self.project, [mutant.file]), round(time.monotonic() - started, 1)
+        return Result(mutant.id, source, self.digest, mutant.layer, mutant.operator, mutant.key, outcome, name, by, seconds)
