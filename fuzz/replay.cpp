@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// replay_TARGET FILE|FOLDER...: runs found inputs through a fuzz target, in any build. The first failure ends it with abort(), after the target
-// and then this program said what failed. --shrink and --as-test make something smaller, or a test, of one input.
+// replay_TARGET FILE|FOLDER...: runs found inputs through a fuzz target, in any build. A report of verify that shows the last operations
+// (trace_ops=N) is an input as well. The first failure ends it with abort(), after the target and then this program said what failed. --shrink
+// and --as-test make something smaller, or a test, of one input.
 #include "harness/inputs.hpp"
 #include "harness/child.hpp"
 #include "harness/shrink.hpp"
@@ -30,6 +31,14 @@ constexpr unsigned run_seconds = 20;
 /// The input that runs, for whoever dies in it.
 fs::path running;
 
+/// The bytes of an input, or what a report's last operations are as one.
+Bytes input_of(const fs::path& file) {
+    Bytes bytes = read(file);
+    if (shape.from_report != nullptr)
+        if (auto translated = shape.from_report({bytes.begin(), bytes.end()})) return *std::move(translated);
+    return bytes;
+}
+
 void on_abort(int, siginfo_t*, void*) { std::cerr << "replay: " << running.string() << " failed" << std::endl; }
 
 void replay(const std::vector<fs::path>& files) {
@@ -38,7 +47,7 @@ void replay(const std::vector<fs::path>& files) {
     action.sa_flags = SA_SIGINFO;
     ::sigaction(SIGABRT, &action, nullptr);
     for (const auto& file : files) {
-        const Bytes bytes = read(file);
+        const Bytes bytes = input_of(file);
         running = file;
         LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
     }
@@ -95,7 +104,7 @@ void write(const fs::path& file, const Bytes& bytes) {
 /// Writes FILE.small, anew each time something smaller fails. What the target recorded, when it fails too, is shrunk once more: its numbers mean
 /// less to each other.
 int write_smaller(const fs::path& file) {
-    const Bytes input = read(file);
+    const Bytes input = input_of(file);
     const Ending first = run_in_child(input);
     if (first.kind.empty()) {
         std::cerr << "replay: " << file.string() << " does not fail\n";
@@ -125,7 +134,7 @@ void write_bytes(const Bytes& bytes, const std::string& meaning) {
 }
 
 void write_test(const fs::path& file, const std::string& target) {
-    const Pieces pieces = shape.split(read(file));
+    const Pieces pieces = shape.split(input_of(file));
     const Bytes bytes = shape.join(pieces);
     std::string name = file.filename().string();
     std::replace_if(name.begin(), name.end(), [](unsigned char letter) { return std::isalnum(letter) == 0; }, '_');

@@ -9,6 +9,7 @@
 
 #include "harness/model.hpp"
 #include "harness/operation.hpp"
+#include "harness/races.hpp"
 #include "harness/subject.hpp"
 #include "harness/test_backend.hpp"
 #include "harness/virtual_threads.hpp"
@@ -20,6 +21,9 @@ namespace mpmm::fuzz {
 
 class Executor {
   public:
+    /// Of more live blocks no operation makes another.
+    static constexpr std::size_t max_blocks = 1500;
+
     explicit Executor(Subject& subject) : subject_(subject) {}
     virtual ~Executor() = default;
 
@@ -60,6 +64,7 @@ class Executor {
             explicit Note(Executor& executor) : self(executor) { errno = no_errno; }
             ~Note() { self.mine().errno_after = errno; }
         } note(*this);
+        const races::Watched watched;
         return function();
     }
     void expect_errno_kept(const char* what) const;
@@ -119,7 +124,6 @@ class Executor {
     void flush_all();
 
     static constexpr int no_errno = 9999;
-    static constexpr std::size_t max_blocks = 1500;
     static constexpr unsigned max_persistent = 2000;
 
     Subject& subject_;

@@ -5,6 +5,7 @@
 
 #include "harness/failure.hpp"
 #include "harness/handoff.hpp"
+#include "harness/races.hpp"
 #include "harness/signature.hpp"
 
 #include <cstddef>
@@ -47,12 +48,12 @@ class Model {
     /// The block of a slot is about to change: until put_in() or changed() nobody else finds it.
     Block take_out(std::size_t slot) {
         const Block block = blocks_[slot];
-        block.handoff.pick_up();
+        pick_up(block);
         forget(slot);
         return block;
     }
     void put_in(Block block) {
-        block.handoff.leave();
+        leave(block);
         by_address_.emplace(block.address, blocks_.size());
         blocks_.push_back(block);
         used_bytes_ += block.usable;
@@ -65,8 +66,9 @@ class Model {
     static void check(const Block& block, const char* when) { Signature::check(block.address, block.size, block.size, block.seed, when); }
     void check_all(const char* when) const {
         for (const Block& block : blocks_) {
-            block.handoff.pick_up();
+            pick_up(block);
             check(block, when);
+            races::leave(block.address);
         }
     }
     /// The live block that starts at the address, or nullptr.
@@ -81,6 +83,22 @@ class Model {
     }
 
   private:
+    /// Who hands a block on has written to it, and so has who takes it out.
+    static void leave(Block& block) {
+        use(block);
+        block.handoff.leave();
+        races::leave(block.address);
+    }
+    static void pick_up(const Block& block) {
+        races::pick_up(block.address);
+        block.handoff.pick_up();
+        use(block);
+    }
+    static void use(const Block& block) {
+        const races::Watched watched;
+        if (block.size != 0) races::write(block.address);
+    }
+
     /// A block of no bytes has its address for itself.
     static const std::byte* end(const Block& block) { return block.address + (block.usable == 0 ? 1 : block.usable); }
 

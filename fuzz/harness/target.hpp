@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,8 @@ struct Shape {
     Bytes (*join)(const Pieces& pieces);
     std::string (*describe_header)(const Bytes& header) = nullptr;
     std::string (*describe_item)(std::size_t group, const Bytes& item) = nullptr;
+    /// The input that does what a report's last operations did; nothing when the text has none.
+    std::optional<Bytes> (*from_report)(const std::string& text) = nullptr;
 };
 /// Each target defines it.
 extern const Shape shape;

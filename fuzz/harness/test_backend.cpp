@@ -2,6 +2,7 @@
 #include "harness/test_backend.hpp"
 
 #include "harness/failure.hpp"
+#include "harness/races.hpp"
 #include "heap/build_heap.hpp"
 
 #include <algorithm>
@@ -42,6 +43,19 @@ void step_in(const void* address) {
     (void)address;
 #endif
 }
+
+/// The system is one for all threads: what one gave to it happens before what another gets.
+class InSystem {
+  public:
+    explicit InSystem(const void* system) : system_(system) { races::pick_up(system_); }
+    ~InSystem() { races::leave(system_); }
+    InSystem(const InSystem&) = delete;
+    InSystem& operator=(const InSystem&) = delete;
+
+  private:
+    const void* system_;
+    races::Unwatched unwatched_;
+};
 
 /// What lay there is out of sight for everybody: the system interrupts all processors that may still see it.
 void out_of_sight(const void* address, std::size_t size) {
@@ -277,6 +291,7 @@ void TestBackend::misused(const char* what, std::uintptr_t address, std::size_t 
 // ---- the callbacks ----
 
 void* TestBackend::allocate(std::size_t size, std::size_t alignment) {
+    const InSystem in_system(this);
     step_in(nullptr);
     const std::size_t page = mpmm_backend_page_size();
     if (size == 0 || !is_aligned(size, page) || !std::has_single_bit(alignment) || alignment < page) {
@@ -306,6 +321,7 @@ void* TestBackend::allocate(std::size_t size, std::size_t alignment) {
 }
 
 int TestBackend::deallocate(void* memory, std::size_t size) {
+    const InSystem in_system(this);
     step_in(memory);
     out_of_sight(memory, size);
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
@@ -333,6 +349,7 @@ int TestBackend::deallocate(void* memory, std::size_t size) {
 }
 
 int TestBackend::purge(void* memory, std::size_t size) {
+    const InSystem in_system(this);
     step_in(memory);
     out_of_sight(memory, size);
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
@@ -353,6 +370,7 @@ int TestBackend::purge(void* memory, std::size_t size) {
 }
 
 int TestBackend::resize(void* memory, std::size_t old_size, std::size_t new_size) {
+    const InSystem in_system(this);
     step_in(memory);
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
     Arena& arena = arena_of(address);

@@ -3,6 +3,8 @@
 // order what the virtual threads do.
 #include "schedule/fiber_scheduler.hpp"
 
+#include "harness/races.hpp"
+
 #include <boost/context/fiber.hpp>
 
 #include <algorithm>
@@ -18,6 +20,14 @@
 /// keeping.
 __attribute__((section("__libfuzzer_extra_counters"))) static std::uint8_t order_counters[1 << 14];
 
+#if defined(MPMM_FUZZ_TSAN)
+/// Instead of the C library's: each virtual thread has an errno of its own, or every failure would race with every other.
+extern "C" int* __errno_location() noexcept {
+    static constinit int numbers[mpmm::schedule::max_threads]{};
+    return &numbers[mpmm::schedule::thread_index];
+}
+#endif
+
 namespace mpmm::fuzz {
 
 using schedule::Access, schedule::Point, schedule::thread_index, schedule::max_threads;
@@ -31,11 +41,15 @@ class FiberScheduler::Fibers {
             if (stack == MAP_FAILED) std::abort();
             sides_[thread].bottom = stack;
             sides_[thread].size = stack_size;
+#if defined(MPMM_FUZZ_TSAN)
+            sides_[thread].in_detector = __tsan_create_fiber(0);
+#endif
             const boost::context::stack_context context{.size = stack_size, .sp = static_cast<char*>(stack) + stack_size};
             sides_[thread].fiber =
                 boost::context::fiber(std::allocator_arg, boost::context::preallocated(context.sp, context.size, context), Keeper{},
                                       [this, &scheduler, thread](boost::context::fiber&& from) {
                                           arrive(std::move(from), nullptr);
+                                          races::unwatch();
                                           for (;;) scheduler.body_of(thread);
                                           return boost::context::fiber{};
                                       });
@@ -52,6 +66,10 @@ class FiberScheduler::Fibers {
         if (to != main_thread) thread_index = to;
 #if defined(MPMM_FUZZ_ASAN)
         __sanitizer_start_switch_fiber(&fake_stack, sides_[to].bottom, sides_[to].size);
+#elif defined(MPMM_FUZZ_TSAN)
+        sides_[from].in_detector = __tsan_get_current_fiber();
+        // Only what the threads themselves do orders them.
+        __tsan_switch_to_fiber(sides_[to].in_detector, __tsan_switch_to_fiber_no_sync);
 #endif
         arrive(std::move(sides_[to].fiber).resume(), fake_stack);
         errno = saved_errno;
@@ -67,6 +85,7 @@ class FiberScheduler::Fibers {
         boost::context::fiber fiber;
         const void* bottom = nullptr;
         std::size_t size = 0;
+        void* in_detector = nullptr;  ///< ThreadSanitizer's
     };
     static constexpr std::size_t stack_size = std::size_t{1} << 20;
 
@@ -131,7 +150,9 @@ std::optional<Failure> FiberScheduler::run(const Plan& plan, std::function<void(
         ++next_switch_;
     }
     recorded_.push_back({0, static_cast<std::uint8_t>(first), false});
+    races::leave(&body_);
     fibers_->go_on(first);
+    races::pick_up(&running_);
     schedule::scheduler = nullptr;
     running_ = false;
     thread_index = before;
@@ -139,11 +160,13 @@ std::optional<Failure> FiberScheduler::run(const Plan& plan, std::function<void(
 }
 
 void FiberScheduler::body_of(unsigned thread) {
+    races::pick_up(&body_);
     try {
         body_(thread);
     } catch (Failure& failure) {
         failure_ = std::move(failure);
     }
+    races::leave(&running_);
     if (failure_) fibers_->go_on(main_thread);
     states_[thread] = State::ended;
     leave_thread();
@@ -223,6 +246,7 @@ void FiberScheduler::go_on(unsigned next) {
 
 void FiberScheduler::reach(const Point& point) {
     if (!running_) return;
+    const races::Unwatched unwatched;
     if (++step_ - last_progress_ > max_steps) give_up("livelock: nobody got on in " + std::to_string(max_steps) + " steps");
     const std::size_t site = reinterpret_cast<std::uintptr_t>(point.file) * 31 + point.line;
     const unsigned left = thread_index;
@@ -282,6 +306,7 @@ unsigned FiberScheduler::age_of_load(unsigned choices) {
 
 std::uint64_t FiberScheduler::load(const Point& point, std::uint64_t newest) {
     if (!running_) return newest;
+    const races::Unwatched unwatched;
     std::uint64_t value = newest;
     unsigned age = 0;
     if (plan_.weak) {
@@ -295,6 +320,7 @@ std::uint64_t FiberScheduler::load(const Point& point, std::uint64_t newest) {
 
 void FiberScheduler::refused(const Point& point, std::uint64_t newest) {
     if (!running_) return;
+    const races::Unwatched unwatched;
     if (plan_.weak) {
         history_.choices(thread_index, point, newest);
         history_.load(thread_index, point, 0);
@@ -304,23 +330,30 @@ void FiberScheduler::refused(const Point& point, std::uint64_t newest) {
 
 void FiberScheduler::store(const Point& point, std::uint64_t old, std::uint64_t value) {
     if (!running_) return;
+    const races::Unwatched unwatched;
     if (plan_.weak) history_.store(thread_index, point, old, value);
     seen(value, false);
 }
 
 void FiberScheduler::modify(const Point& point, std::uint64_t old, std::uint64_t value) {
     if (!running_) return;
+    const races::Unwatched unwatched;
     if (plan_.weak) history_.modify(thread_index, point, old, value);
     seen(value, false);
 }
 
-bool FiberScheduler::fails_spuriously(const Point&) { return running_ && plan_.weak && age_of_load(2) != 0; }
+bool FiberScheduler::fails_spuriously(const Point&) {
+    const races::Unwatched unwatched;
+    return running_ && plan_.weak && age_of_load(2) != 0;
+}
 
 void FiberScheduler::born(const void* address, std::size_t size) {
+    const races::Unwatched unwatched;
     if (running_ && plan_.weak) history_.forget(address, size);
 }
 
 void FiberScheduler::sleep(const Point& point, const std::atomic<std::uint32_t>& word, std::uint32_t expected) {
+    const races::Unwatched unwatched;
     reach(point);
     if (word.load(std::memory_order_relaxed) != expected) return;
     states_[thread_index] = State::asleep;

@@ -32,9 +32,13 @@ void Handoff::pick_up() const {
 
 ScheduledExecutor::ScheduledExecutor(Subject& subject, FiberScheduler& scheduler) : Executor(subject), scheduler_(scheduler) {
     current_scheduler = &scheduler;
+    races::unwatch();
     max_written_ = std::size_t{256} << 10;
 }
-ScheduledExecutor::~ScheduledExecutor() { current_scheduler = nullptr; }
+ScheduledExecutor::~ScheduledExecutor() {
+    races::watch();
+    current_scheduler = nullptr;
+}
 
 std::optional<Failure> ScheduledExecutor::run(const ScheduledProgram& scheduled) {
     try {

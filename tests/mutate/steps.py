@@ -6,7 +6,7 @@ import dataclasses
 TREES = {
     "plain": [],
     "fuzz": ["-DMPMM_BUILD_FUZZ=ON", "-DMPMM_BUILD_TESTS=OFF"],
-    "tsan": ["-DMPMM_SANITIZE=thread"],
+    "tsan": ["-DMPMM_SANITIZE=thread", "-DMPMM_BUILD_FUZZ=ON"],
 }
 # No warning is of interest; tests are not listed while they are built, because a mutant may hang in that.
 CONFIGURATION = [
@@ -86,9 +86,9 @@ def api(mode):
     yield from programs(f"api_test{mode}", f"api_start_test{mode}", library=library, environment=UNTOUCHED)
 
 
-def fuzz(target, seconds):
+def fuzz(target, seconds, tree="fuzz"):
     options = (*FUZZER, "-artifact_prefix={work}/", f"-max_total_time={seconds}")
-    return Step(target, "fuzz", (target,), (target, *options, "{work}/found", "{source}/fuzz/corpus"))
+    return Step(target, tree, (target,), (target, *options, "{work}/found", "{source}/fuzz/corpus"))
 
 
 def steps(mutant):
@@ -122,7 +122,8 @@ def order_steps():
         yield Step(f"explore_schedules{mode}", "fuzz", (f"explore_schedules{mode}",),
                    (f"explore_schedules{mode}", "--operations", "1", "--old-values", "2"))  # fmt: skip
     for mode in ("_verify", ""):
-        yield fuzz(f"fuzz_schedule{mode}", 30)
+        yield fuzz(f"fuzz_schedule{mode}", 15)
+        yield dataclasses.replace(fuzz(f"fuzz_schedule{mode}", 20, "tsan"), name=f"fuzz_schedule{mode} under TSan")
     for mode in ("_verify", ""):
         replay = f"replay_threads{mode}"
         yield Step(replay, "tsan", (replay,), (replay, "{source}/fuzz/corpus/fuzz_threads"))
