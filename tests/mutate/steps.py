@@ -119,7 +119,7 @@ def steps(mutant):
 def order_steps():
     """For weaker memory orders: who knows what they allow."""
     for mode in ("_verify", ""):
-        yield Step(f"explore_schedules{mode}", "fuzz", (f"explore_schedules{mode}",),
+        yield Step(f"explore_schedules{mode}", "tsan", (f"explore_schedules{mode}",),
                    (f"explore_schedules{mode}", "--operations", "1", "--old-values", "2"))  # fmt: skip
     for mode in ("_verify", ""):
         yield fuzz(f"fuzz_schedule{mode}", 15)
