@@ -117,8 +117,9 @@ class CheckedFront {
 
     // ---- the way of a block ----
 
+    /// `old`: the block that realloc() moves.
     [[gnu::noinline]] static void* allocate(const Site& site, Family family, std::size_t size, std::size_t alignment, bool zero,
-                                            Source source = Source::anywhere);
+                                            Source source = Source::anywhere, const void* old = nullptr);
     [[gnu::noinline]] static void free_block(const Site& site, Family family, void* user, std::size_t size, SizeIs size_is);
     [[gnu::noinline]] static void* move_block(const Site& site, void* user, std::size_t size, std::size_t old_size, SizeIs size_is);
     [[gnu::noinline]] static bool resize_block(const Site& site, void* user, std::size_t old_size, std::size_t size);

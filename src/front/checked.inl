@@ -84,7 +84,8 @@ bool CheckedFront<H>::take_from_heap(const Site& site, std::size_t size, std::si
 }
 
 template <class H>
-void* CheckedFront<H>::allocate(const Site& site, Family family, std::size_t size, std::size_t alignment, bool zero, Source source) {
+void* CheckedFront<H>::allocate(const Site& site, Family family, std::size_t size, std::size_t alignment, bool zero, Source source,
+                                const void* old) {
     const Inside inside;
     options::load_environment();
     if (size > PTRDIFF_MAX / 2 || alignment > PTRDIFF_MAX / 4) return or_enomem(nullptr);
@@ -105,7 +106,7 @@ void* CheckedFront<H>::allocate(const Site& site, Family family, std::size_t siz
     if (!zero) patterns::paint(place.user, place.user + std::min(size, patterns::fresh_bytes), patterns::fresh);
     poison::hide(place, false);
     record.put(BlockState::live);
-    if (trace::on()) trace::add(trace::Operation::allocate, sequence, place.user, size);
+    if (trace::on()) trace::add(old == nullptr ? trace::Operation::allocate : trace::Operation::realloc, sequence, place.user, size, old);
     return place.user;
 }
 
@@ -269,14 +270,13 @@ void* CheckedFront<H>::move_block(const Site& site, void* user, std::size_t size
             return user;
         }
     }
-    void* const moved = allocate(site, Family::malloc, size, natural_alignment(size), false);
+    void* const moved = allocate(site, Family::malloc, size, natural_alignment(size), false, Source::anywhere, user);
     if (moved == nullptr) {
         poison::hide(place, false);
         record.put(BlockState::live);
         return nullptr;
     }
     std::memcpy(moved, user, std::min<std::size_t>(size, record.size));
-    if (trace::on()) trace::add(trace::Operation::realloc, count_operation(site), moved, size, user);
     retire(site, place);
     return moved;
 }

@@ -84,6 +84,32 @@ TEST(Debugger, ErrorsAreToldInsteadOfPrinted) {
         ExitedWithCode(0), "^$");
 }
 
+TEST(Debugger, ReportEndsWithTheLastOperations) {
+    if (!verify_build) GTEST_SKIP() << "only verify keeps them";
+    EXPECT_EXIT(
+        {
+            go_on();
+            set(all_callbacks());
+            mpmm_free_unsized(&told);
+            CHILD_CHECK(!says(" operations, oldest first"));
+            CHILD_CHECK(mpmm_set_option("trace_ops", "4") == 0);
+            mpmm_free_unsized(&told);
+            CHILD_CHECK(!says(" operations, oldest first"));
+            void* block = mpmm_malloc(100);
+            mpmm_free_unsized(&told);
+            CHILD_CHECK(says("Last 1 operations, oldest first (number, thread, operation):\n"));
+            CHILD_CHECK(says(" allocate 100 = 0x"));
+            for (int i = 0; i < 5; ++i) block = mpmm_realloc(block, 100 + static_cast<std::size_t>(i), 101 + static_cast<std::size_t>(i));
+            mpmm_free(block, 105);
+            mpmm_free_unsized(&told);
+            CHILD_CHECK(says("Last 4 operations, oldest first (number, thread, operation):\n"));
+            CHILD_CHECK(says(" 103 = 0x") && says(" 105 = 0x") && !says(" 102 = 0x"));
+            CHILD_CHECK(says(" realloc 0x") && says(" free 0x") && !says(" allocate "));
+            child_done();
+        },
+        ExitedWithCode(0), "^$");
+}
+
 TEST(Debugger, HaltOnErrorAppliesAfterwards) {
     EXPECT_EXIT(
         {
