@@ -269,7 +269,7 @@ class WeakerOrders(WithFolder):
         (project / "tests/mutate/mutated.hpp").write_text((pathlib.Path(__file__).parent / "mutated.hpp").read_text())
         many = list(self.mutants())
         step = steps.Step("sum_test", "plain", ("sum_test",), ("sum_test",))
-        with mock.patch.object(steps, "order_steps", lambda: [step]):
+        with mock.patch.object(steps, "order_steps", lambda mutant: [step]):
             judge = weaker.Orders(project, self.folder / "home", many, 1)
             judge.build()
             found = [judge.judge(mutant, 0) for mutant in many]

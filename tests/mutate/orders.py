@@ -2,7 +2,9 @@
 """Judges weaker memory orders. All are built at once, and a variable of the environment says which one is at work: what a weaker order does to
 machine code is of no interest, only whether somebody notices who knows what it allows: schedules with old values, and ThreadSanitizer."""
 import collections
+import json
 import re
+import shutil
 import sys
 import time
 
@@ -41,31 +43,36 @@ class Orders:
     def __init__(self, project, home, mutants, jobs):
         self.project, self.home = project, home
         self.numbers = {mutant.id: number for number, mutant in enumerate(mutants, 1)}
+        self.steps = {step.name: step for mutant in mutants for step in steps.order_steps(mutant)}
         self.tree = trees.Tree(project, home, jobs)
         self.tree.synchronise()
         self.digest = trees.digest(project, trees.judges(project))
         for file, content in sources_with_all(project, mutants).items():
             self.tree.write(file, content)
-        self.limits = {}
+        self.limits_file, self.limits = home / "limits.json", {}
 
     def build(self):
         """Everything, once; and what each step takes without any mutant."""
         header = self.tree.source / "tests/mutate/mutated.hpp"
         options = [o + f" -include {header}" if o.startswith("-DCMAKE_CXX_FLAGS=") else o for o in steps.CONFIGURATION]
-        for name in dict.fromkeys(step.tree for step in steps.order_steps()):
+        for name in sorted({step.tree for step in self.steps.values()}):
             self.tree.configure(name, *options, *steps.TREES[name])
-            ended = self.tree.ninja(name, [target for step in steps.order_steps() if step.tree == name for target in step.targets])
+            ended = self.tree.ninja(name, [target for step in self.steps.values() if step.tree == name for target in step.targets])
             if not ended.ok:
                 raise RuntimeError(f"the weaker orders do not compile:\n{ended.output[-3000:]}")
-        for step in steps.order_steps():
-            ended = self.execute(step, 0, self.tree.work, trees.BUILD_SECONDS)
-            self.limits[step.name] = 3 * ended.seconds + 30 if ended.ok else None
-            if not ended.ok:
-                print(f"{step.name} is left out: it fails without any mutant: {how_it_ended(ended)}", file=sys.stderr)
+        known = json.loads(self.limits_file.read_text()) if self.limits_file.exists() else {}
+        self.limits = known["limits"] if known.get("digest") == self.digest else {}
+        for step in self.steps.values():
+            if step.name not in self.limits:
+                ended = self.execute(step, 0, self.tree.work, trees.BUILD_SECONDS)
+                self.limits[step.name] = 3 * ended.seconds + 30 if ended.ok else None
+            if self.limits[step.name] is None:
+                print(f"{step.name} is left out: it fails without any mutant", file=sys.stderr)
+        self.limits_file.write_text(json.dumps({"digest": self.digest, "limits": self.limits}))
 
     def execute(self, step, number, work, seconds):
         found = work / "found"
-        trees.shutil.rmtree(found, ignore_errors=True)
+        shutil.rmtree(found, ignore_errors=True)
         found.mkdir(parents=True)
         words = [word.format(source=self.tree.source, work=work) for word in step.command]
         words[0] = str(self.home / step.tree / "bin" / words[0])
@@ -74,7 +81,7 @@ class Orders:
     def judge(self, mutant, runner):
         started = time.monotonic()
         outcome, by, name = "survived", "", ""
-        for step in steps.order_steps():
+        for step in steps.order_steps(mutant):
             if self.limits[step.name] is None:
                 continue
             name = step.name
