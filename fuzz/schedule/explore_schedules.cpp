@@ -3,18 +3,20 @@
 // delays: a thread runs on until it ends or waits, but at the steps that are chosen another one goes on (M. Emmi, S. Qadeer and Z. Rakamarić,
 // "Delay-Bounded Scheduling", POPL 2011). On weak memory also with every single load that can see an old value seeing it. Prints how many there were.
 //
-// --random N: as many random programs instead. --repeat N: random programs, each run twice and a third time as the directed plan that the first
-// run was recorded as: all three must take the same steps.
+// --scenarios: instead the programs in which threads meet where memory orders matter most. --random N: as many random programs instead.
+// --repeat N: random programs, each run twice and a third time as the directed plan that the first run was recorded as: all three must take the
+// same steps.
 //
 // Exits 1 at the first failure, whose program is written to failed.schedule.
 #include "harness/sizes.hpp"
 #include "harness/target.hpp"
 #include "schedule/scheduled_executor.hpp"
 
+#include <CLI/CLI.hpp>
+
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <string_view>
 
 using namespace mpmm::fuzz;
 
@@ -46,6 +48,46 @@ const Operation alphabet[] = {
     operation(Kind::realloc, boundary(20), 0),
 };
 
+constexpr Operation by(unsigned thread, Operation operation) {
+    operation.thread = static_cast<std::uint8_t>(thread);
+    return operation;
+}
+/// `count` blocks of `of_size`, at most 40.
+constexpr Operation batch(std::uint16_t of_size, unsigned count) {
+    return operation(Kind::malloc_batch, of_size, static_cast<std::uint16_t>(8 * (count - 1) + 1));
+}
+constexpr Operation free_of(unsigned slot) { return operation(Kind::free, 0, static_cast<std::uint16_t>(slot), 2); }
+constexpr Operation malloc_of(std::uint16_t of_size) { return operation(Kind::malloc, of_size, 0); }
+constexpr Operation simple(Kind kind) { return operation(kind, 0, 0); }
+
+/// Of this class a block allocator has 128 blocks, in two words, and wakes up when eight are back; and large blocks.
+const std::uint16_t many = boundary(41), large = boundary(117);
+
+struct Scenario {
+    const char* name;
+    std::vector<Operation> operations;
+};
+const Scenario scenarios[] = {
+    {"a block comes back while its block allocator becomes full", {batch(size, 2), by(1, free_of(0)), malloc_of(size)}},
+    {"both of a full one come back, from two threads", {batch(size, 3), by(1, free_of(0)), by(2, free_of(0)), malloc_of(size)}},
+    {"the owner and another wake it up", {batch(size, 3), by(1, free_of(0)), free_of(0), malloc_of(size)}},
+    {"two full ones are pushed to one owner", {batch(size, 5), by(1, free_of(0)), by(2, free_of(2)), malloc_of(size), malloc_of(size)}},
+    {"the owner ends while a block comes back",
+     {batch(size, 3), by(1, free_of(0)), simple(Kind::tcache_release), by(2, malloc_of(size)), by(2, malloc_of(size))}},
+    {"one is adopted while a block comes back",
+     {batch(size, 3), simple(Kind::tcache_release), by(1, malloc_of(size)), by(1, malloc_of(size)), by(2, free_of(0)),
+      by(1, malloc_of(size))}},
+    {"its memory is used for another class",
+     {batch(size, 2), free_of(0), free_of(0), simple(Kind::tcache_release), by(1, malloc_of(many)), by(2, malloc_of(size))}},
+    {"a large block goes from hand to hand",
+     {malloc_of(large), by(1, free_of(0)), by(1, simple(Kind::lcache_purge)), by(2, malloc_of(large)), by(2, free_of(0)),
+      malloc_of(large)}},
+    {"two threads free the last that are missing, in different words",
+     {batch(many, 40), batch(many, 40), batch(many, 40), batch(many, 10), by(1, operation(Kind::free_range, 8 * 5 + 1, 0, 2)),
+      by(1, simple(Kind::tcache_flush)), by(1, free_of(20)), by(1, simple(Kind::tcache_flush)), by(2, free_of(100)),
+      by(2, simple(Kind::tcache_flush))}},
+};
+
 class Explorer {
   public:
     explicit Explorer(const Bounds& bounds) : bounds_(bounds) {
@@ -61,6 +103,19 @@ class Explorer {
         beginning_steps_ = scheduler_.steps();
         for (unsigned count = 1; count <= bounds_.operations; ++count)
             if (!programs(count)) return false;
+        return true;
+    }
+    bool run_scenarios() {
+        for (const Scenario& scenario : scenarios) {
+            scheduled_.program.operations = scenario.operations;
+            scheduled_.plan.threads = 2;
+            for (const Operation& operation : scenario.operations)
+                scheduled_.plan.threads = std::max(scheduled_.plan.threads, static_cast<std::uint8_t>(operation.thread + 1));
+            ++programs_;
+            const unsigned long before = schedules_;
+            if (!delays(bounds_.delays, 0)) return false;
+            std::cout << scenario.name << ": " << schedules_ - before << " schedules" << std::endl;
+        }
         return true;
     }
     bool run_random(unsigned count) {
@@ -134,7 +189,7 @@ class Explorer {
             }
         if (left == 0) return true;
         for (std::uint32_t step = from + 1; step < end; ++step)
-            for (std::uint8_t thread = 0; thread < bounds_.threads; ++thread)
+            for (std::uint8_t thread = 0; thread < scheduled_.plan.threads; ++thread)
                 if (!with({step, thread, false}, left - 1, step)) return false;
         return true;
     }
@@ -161,25 +216,25 @@ class Explorer {
 }  // namespace
 
 int main(int count, char** arguments) {
+    CLI::App app{"All schedules of small programs"};
     Bounds bounds;
     unsigned random = 0, repeat = 0;
-    const std::pair<std::string_view, unsigned&> options[] = {
-        {"--operations", bounds.operations}, {"--delays", bounds.delays}, {"--threads", bounds.threads},
-        {"--old-values", bounds.old_values}, {"--random", random},        {"--repeat", repeat}};
-    for (int i = 1; i < count; i += 2) {
-        const auto* const option =
-            std::find_if(std::begin(options), std::end(options), [&](auto& known) { return known.first == arguments[i]; });
-        if (option == std::end(options) || i + 1 == count) {
-            std::cerr
-                << "usage: explore_schedules [--operations N] [--delays N] [--threads 2..4] [--old-values N] | --random N | --repeat N\n";
-            return 2;
-        }
-        option->second = static_cast<unsigned>(std::atoi(arguments[i + 1]));
-    }
-    bounds.threads = std::clamp(bounds.threads, 2u, 4u);
+    bool of_scenarios = false;
+    app.add_option("--operations", bounds.operations, "of a program, at most")->capture_default_str();
+    app.add_option("--delays", bounds.delays, "of a schedule, at most")->capture_default_str();
+    app.add_option("--threads", bounds.threads, "of a program")->check(CLI::Range(2, 4))->capture_default_str();
+    app.add_option("--old-values", bounds.old_values, "how old a value one load of a schedule may see")->capture_default_str();
+    app.add_flag("--scenarios", of_scenarios, "the scenarios instead of all programs");
+    app.add_option("--random", random, "so many random programs instead");
+    app.add_option("--repeat", repeat, "so many random programs, each three times");
+    CLI11_PARSE(app, count, arguments);
     show_on_abort(keep);
     Explorer explorer(bounds);
-    if (!(random != 0 ? explorer.run_random(random) : repeat != 0 ? explorer.repeat(repeat) : explorer.run())) return 1;
+    if (!(of_scenarios  ? explorer.run_scenarios()
+          : random != 0 ? explorer.run_random(random)
+          : repeat != 0 ? explorer.repeat(repeat)
+                        : explorer.run()))
+        return 1;
     explorer.print();
     return 0;
 }

@@ -6,6 +6,7 @@ import dataclasses
 TREES = {
     "plain": [],
     "fuzz": ["-DMPMM_BUILD_FUZZ=ON", "-DMPMM_BUILD_TESTS=OFF"],
+    "schedule": ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS_RELEASE=", "-DCMAKE_C_FLAGS_RELEASE="],
     "tsan": ["-DMPMM_SANITIZE=thread", "-DMPMM_BUILD_FUZZ=ON"],
 }
 # No warning is of interest; tests are not listed while they are built, because a mutant may hang in that.
@@ -121,8 +122,8 @@ def order_steps(mutant):
     mode = "_verify" if mutant.layer in ("front", "verify", "platform") else ""
     if mutant.layer != "platform" or mutant.file.endswith("lock.hpp"):
         explore, replay = f"explore_schedules{mode}", f"replay_threads{mode}"
-        yield Step(explore, "tsan", (explore,), (explore, "--operations", "1", "--old-values", "2"))
-        yield fuzz(f"fuzz_schedule{mode}", 15)
+        yield Step(explore, "schedule", (explore,), (explore, "--scenarios", "--old-values", "2"))
+        yield Step(f"{explore} under TSan", "tsan", (explore,), (explore, "--scenarios"))
         yield dataclasses.replace(fuzz(f"fuzz_schedule{mode}", 20, "tsan"), name=f"fuzz_schedule{mode} under TSan")
         yield Step(replay, "tsan", (replay,), (replay, "{source}/fuzz/corpus/fuzz_threads"))
     yield from programs(f"layers{mode}_test", environment=NO_NAMES, tree="tsan")
