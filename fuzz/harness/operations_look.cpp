@@ -34,7 +34,7 @@ mpmm_stats Executor::checked_stats() {
     flush_all();
     mpmm_stats stats{};
     stats.struct_size = sizeof stats;
-    expect(subject_.stats(stats) == 0, "get_stats failed");
+    expect(call([&] { return subject_.stats(stats); }) == 0, "get_stats failed");
     // While other threads are in the middle of something only that can be told.
     if (concurrent_) return stats;
     expect(stats.used_blocks == model_.size(), "stats: ", stats.used_blocks, " used blocks, but ", model_.size(), " are live");
@@ -70,6 +70,7 @@ struct Walked {
     std::size_t stop_after = ~std::size_t{0};
 
     static int visit(void* block, std::size_t usable, void* self) {
+        const races::Unwatched unwatched;
         auto& walked = *static_cast<Walked*>(self);
         walked.blocks.emplace_back(block, usable);
         return walked.blocks.size() >= walked.stop_after ? 42 : 0;
@@ -82,7 +83,7 @@ void Executor::check_walk() {
     flush_all();
     Walked walked;
     walked.blocks.reserve(model_.size() + 1);
-    expect(subject_.walk(&Walked::visit, &walked) == 0, "walk: stopped by itself");
+    expect(call([&] { return subject_.walk(&Walked::visit, &walked); }) == 0, "walk: stopped by itself");
     if (concurrent_) return;
     for (const auto& [block, usable] : walked.blocks) {
         const Model::Block* const known = model_.find(block);
@@ -107,7 +108,7 @@ void Executor::do_walk(const Operation& operation) {
 }
 
 void Executor::do_verify(const Operation&) {
-    const std::size_t broken = subject_.verify();
+    const std::size_t broken = call([&] { return subject_.verify(); });
     expect(broken == 0, "verify: ", broken, " invariants are broken");
 }
 
@@ -115,7 +116,12 @@ void Executor::do_find(const Operation& operation) {
     const auto foreign = subject_.find(&operation);
     expect(foreign.kind == MPMM_ADDRESS_FOREIGN, "find: the stack is said to be memory of kind ", static_cast<int>(foreign.kind));
     expect(subject_.find(nullptr).kind == MPMM_ADDRESS_FOREIGN, "find: NULL is said to be memory");
-    if (model_.empty() || concurrent_) return;
+    if (model_.empty()) return;
+    if (concurrent_) {
+        // Nobody has handed this block to the calling thread, and it may go away meanwhile: that there is an answer is all.
+        subject_.find(model_[model_.slot(operation.slot)].address + operation.size);
+        return;
+    }
     flush_all();
     const Model::Block& block = model_[model_.slot(operation.slot)];
     const std::size_t offset = operation.size % std::max<std::size_t>(block.usable, 1);

@@ -82,6 +82,8 @@ const Scenario scenarios[] = {
     {"a large block goes from hand to hand",
      {malloc_of(large), by(1, free_of(0)), by(1, simple(Kind::lcache_purge)), by(2, malloc_of(large)), by(2, free_of(0)),
       malloc_of(large)}},
+    {"another asks about what just came and goes",
+     {malloc_of(large), batch(size, 2), by(1, operation(Kind::find, 0, 0)), free_of(0), by(1, operation(Kind::find, 0, 1))}},
     {"two threads free the last that are missing, in different words",
      {batch(many, 40), batch(many, 40), batch(many, 40), batch(many, 10), by(1, operation(Kind::free_range, 8 * 5 + 1, 0, 2)),
       by(1, simple(Kind::tcache_flush)), by(1, free_of(20)), by(1, simple(Kind::tcache_flush)), by(2, free_of(100)),
