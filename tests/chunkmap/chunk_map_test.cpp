@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "block/tenant_map.hpp"
 #include "configs.hpp"
+#include "support/unordered.hpp"
 
 #include <map>
 #include <memory>
@@ -134,6 +135,30 @@ TYPED_TEST(ChunkMapTest, FlatMapOfA32BitSpace) {
     EXPECT_EQ(flat.find_back(this->chunk(count - 2), entry), nullptr);
     flat.set(this->chunk(count - 1), Entries::none());
     EXPECT_EQ(flat.find(this->chunk(count - 1)), Entries::none());
+}
+
+TYPED_TEST(ChunkMapTest, EntriesAreCompleteWhenTheyAreSeen) {
+    // As far apart as makes each need nodes of its own.
+    const auto number = [&](std::size_t i) { return 1 + i * (this->last / 301); };
+    static std::uint64_t objects[300];
+    test::hand_over_unordered(
+        300,
+        [&](std::size_t i) {
+            EXPECT_TRUE(this->tree.reserve(this->chunk(number(i)), 1));
+            objects[i] = i + 1;
+            this->tree.set(this->chunk(number(i)), reinterpret_cast<std::byte*>(&objects[i]));
+            return i + 1;
+        },
+        [&](std::size_t i) {
+            const auto* const entry = this->tree.find(this->chunk(number(i - 1)));
+            ASSERT_NE(entry, TenantEntries<typename TypeParam::Geometry>::none());
+            EXPECT_EQ(*reinterpret_cast<const std::uint64_t*>(entry), i);
+            if (i % 50 != 0) return;
+            std::size_t seen = 0;
+            this->tree.for_each(
+                [&](std::byte*, std::byte* object) { seen += *reinterpret_cast<const std::uint64_t*>(object) != 0 ? 1 : 0; });
+            EXPECT_GE(seen, i);
+        });
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "configs.hpp"
 #include "persistent/persistent.hpp"
+#include "support/unordered.hpp"
 
 #include <cstring>
 #include <map>
@@ -34,6 +35,18 @@ TYPED_TEST(PersistentTest, GivesZeroedAlignedMemoryThatNeverOverlaps) {
     EXPECT_EQ(persistent.used(), sum);
     EXPECT_EQ(persistent.allocate(PTRDIFF_MAX, 8), nullptr);
     EXPECT_EQ(persistent.allocate(~std::size_t{0}, 8), nullptr);
+}
+
+TYPED_TEST(PersistentTest, RangesAreCompleteWhenTheyAreSeen) {
+    using G = typename TypeParam::Geometry;
+    Backend backend;
+    Persistent<G> persistent(backend);
+    test::hand_over_unordered(
+        100, [&](std::size_t) { return persistent.allocate(40 * G::page, 64); },
+        [&](void* memory) {
+            EXPECT_TRUE(persistent.overlaps(memory, 1));
+            persistent.for_each_range([](std::uintptr_t begin, std::uintptr_t end) { EXPECT_LT(begin, end); });
+        });
 }
 
 }  // namespace

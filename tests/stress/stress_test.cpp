@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The whole heap under many threads, through the C API: blocks that change owner, threads that come and go, memory that stays bounded.
 #include "stress/stress_support.hpp"
+#include "support/unordered.hpp"
 
 #include <array>
 #include <atomic>
@@ -289,6 +290,19 @@ TEST_F(Stress, OwnersDieWhileTheirBlocksAreFreed) {
     for (auto& slot : table)
         if (Parcel* const left = slot.exchange(nullptr); left != nullptr) mpmm_free(left, left->size);
     EXPECT_EQ(wrong.load(), 0);
+}
+
+/// Programs order what they hand on. Those that do not lose what they wrote, and not the heap.
+TEST_F(Stress, BlocksAreHandedOverUnordered) {
+    for (const std::size_t size : {std::size_t{16}, std::size_t{3000}, 700 * mib / 1024, 3 * mib}) {
+        hand_over_unordered(
+            static_cast<std::size_t>(size < mib / 2 ? 4000 / scale : 200 / scale), [&](std::size_t) { return mpmm_malloc(size); },
+            [&](void* block) {
+                EXPECT_GE(mpmm_usable_size(block), size);
+                mpmm_free(block, size);
+            });
+        mpmm_tcache_flush();
+    }
 }
 
 }  // namespace

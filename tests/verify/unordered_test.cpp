@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one thread leaves for others to look at in verify's own tables is complete when they see it, whatever else orders them.
+#include "mpmm/mpmm.h"
+#include "platform/thread.hpp"
+#include "support/unordered.hpp"
+#include "verify/error.hpp"
+#include "verify/guarded.hpp"
+#include "verify/options.hpp"
+#include "verify/stack_depot.hpp"
+#include "verify/symbolize.hpp"
+#include "verify/threads.hpp"
+#include "verify/trace.hpp"
+
+#include <cstring>
+#include <gtest/gtest.h>
+#include <string>
+
+namespace mpmm {
+namespace {
+
+using test::hand_over_unordered;
+
+TEST(VerifyUnordered, StacksAreCompleteWhenTheyAreFound) {
+    static constexpr std::size_t length = 3;
+    const auto put = [](std::size_t i) {
+        const std::uintptr_t frames[length] = {0x1000 + i, 0x2000 + i % 7, 0x3000};
+        return stack_depot::put(frames, length);
+    };
+    hand_over_unordered(
+        5000,
+        [&](std::size_t i) {
+            EXPECT_NE(put(i), 0u);
+            return i + 1;
+        },
+        [&](std::size_t i) {
+            const std::uintptr_t* frames = nullptr;
+            EXPECT_EQ(stack_depot::get(put(i - 1), frames), length);
+            EXPECT_EQ(frames[0], 0x1000 + i - 1);
+        });
+}
+
+TEST(VerifyUnordered, GuardedBlocksAreCompleteWhenTheyAreSeen) {
+    guarded::prepare(65530);
+    hand_over_unordered(
+        300,
+        [](std::size_t i) -> const std::byte* {
+            Place place;
+            if (!guarded::allocate(1 + i, 16, place)) return reinterpret_cast<const std::byte*>(1);
+            place.record->size = 1 + i;
+            place.record->put(BlockState::live);
+            return place.user;
+        },
+        [](const std::byte* block) {
+            ASSERT_NE(block, reinterpret_cast<const std::byte*>(1));
+            Place found;
+            EXPECT_TRUE(guarded::contains(block));
+            ASSERT_TRUE(guarded::find(block, found));
+            EXPECT_EQ(found.user, block);
+            std::uintptr_t begin = 0, end = 0;
+            EXPECT_TRUE(guarded::range(0, begin, end));
+            ASSERT_TRUE(found.record->take(BlockState::live));
+            EXPECT_NE(found.record->size, 0u);
+            guarded::free(found);
+        });
+}
+
+TEST(VerifyUnordered, TextsOfOptionsAreCompleteWhenTheyAreSeen) {
+    hand_over_unordered(
+        50,
+        [](std::size_t i) {
+            EXPECT_EQ(mpmm_set_option("suppressions", ("function_" + std::to_string(i)).c_str()), 0);
+            return i + 1;
+        },
+        [](std::size_t) { EXPECT_EQ(std::strncmp(options::get(options::suppressions), "function_", 9), 0); });
+    EXPECT_EQ(mpmm_set_option("suppressions", ""), 0);
+}
+
+TEST(VerifyUnordered, TheRingOfOperationsIsMadeOnce) {
+    static const char made = 0;
+    EXPECT_EQ(mpmm_set_option("trace_ops", "1000"), 0);
+    hand_over_unordered(
+        200,
+        [](std::size_t i) {
+            trace::add(trace::Operation::allocate, i + 1, &made, i);
+            return i + 1;
+        },
+        [](std::size_t i) { trace::add(trace::Operation::free, i, &made, 0); });
+    EXPECT_EQ(mpmm_set_option("trace_ops", "0"), 0);
+}
+
+TEST(VerifyUnordered, NamesOfThreadsThatEndedAreCompleteWhenTheyAreSeen) {
+    std::thread reader;
+    std::atomic<int> number{-1};
+    std::atomic<bool> over{false};
+    reader = std::thread([&] {
+        while (number.load(std::memory_order_relaxed) < 0) std::this_thread::yield();
+        char name[32];
+        for (int i = 0; i < 1000 || !over.load(std::memory_order_relaxed); ++i)
+            verify_threads::name(static_cast<std::uint16_t>(number.load(std::memory_order_relaxed)), name, sizeof name);
+        EXPECT_STRNE(name, "");
+    });
+    std::thread([&] {
+        number.store(verify_threads::number(), std::memory_order_relaxed);
+        verify_threads::ends();
+        over.store(true, std::memory_order_relaxed);
+    }).join();
+    reader.join();
+}
+
+TEST(VerifyUnordered, ReportsFollowEachOther) {
+    static int reports = 0;
+    const auto report = [](std::size_t i) {
+        const report::Reporting reporting;
+        EXPECT_FALSE(reporting.nested());
+        ++reports;
+        return i + 1;
+    };
+    hand_over_unordered(2000, report, [&](std::size_t i) { report(i); });
+    EXPECT_EQ(reports, 4000);
+}
+
+TEST(VerifyUnordered, SymbolsAreAskedForByOneAtATime) {
+    const auto ask = [](std::size_t i) {
+        const std::uintptr_t pc = reinterpret_cast<std::uintptr_t>(&std::strlen) + 1;
+        symbolize::all(&pc, 1, "0", [](void*, std::size_t, const symbolize::Frame&) {}, nullptr);
+        return i + 1;
+    };
+    hand_over_unordered(50, ask, [&](std::size_t i) { ask(i); });
+}
+
+TEST(VerifyUnordered, AHookAtThreadsEndsIsMadeOnce) {
+    for (int round = 0; round < 50; ++round) {
+        static std::atomic<int> ended{0};
+        thread::ExitHook hook([](void*) { ended.fetch_add(1, std::memory_order_relaxed); });
+        ended = 0;
+        std::atomic<int> begun{0};
+        const auto use = [&] {
+            begun.fetch_add(1, std::memory_order_relaxed);
+            while (begun.load(std::memory_order_relaxed) != 2) std::this_thread::yield();
+            hook.disarm();
+            ASSERT_TRUE(hook.arm(&hook));
+        };
+        std::thread one(use), other(use);
+        one.join();
+        other.join();
+        EXPECT_EQ(ended.load(), 2);
+    }
+}
+
+}  // namespace
+}  // namespace mpmm
