@@ -21,6 +21,7 @@
 #include "verify/guarded.hpp"
 #include "verify/patterns.hpp"
 #include "verify/poison.hpp"
+#include "verify/race_edges.hpp"
 #include "verify/quarantine.hpp"
 #include "verify/trace.hpp"
 
@@ -108,6 +109,9 @@ class CheckedFront {
         ~Inside() { --ThreadNumber<Inside>::value; }
         Inside(const Inside&) = delete;
         Inside& operator=(const Inside&) = delete;
+
+      private:
+        [[no_unique_address]] race_edges::Unwatched unwatched_;
     };
 
     static std::size_t default_alignment(std::size_t size) { return size <= 8 ? 8 : 16; }
@@ -135,6 +139,7 @@ class CheckedFront {
     static void let_go_overdue(const Site& site, std::size_t limit);
     /// From the quarantine to the heap.
     static void let_go(const Occasion& occasion, const Place& place);
+    static void each_chunk(const Place& place, void (*edge)(void* what));
     static void prefetch(const Place& place);
     static constexpr std::size_t look_ahead = 6, prefetched_bytes = 512;
     static std::uint64_t count_operation(const Site& site);

@@ -96,6 +96,7 @@ void* CheckedFront<H>::allocate(const Site& site, Family family, std::size_t siz
     const bool is_guarded = source == Source::anywhere && guarded::due() && guarded::allocate(size, guard_alignment, place);
     if (!is_guarded && !take_from_heap(site, size, alignment, zero, source, place)) return or_enomem(nullptr);
     AllocRecord& record = *place.record;
+    each_chunk(place, &race_edges::take);
     record.family = family;
     record.size = size;
     record.sequence = sequence & (all_ones >> 1);
@@ -146,8 +147,12 @@ void CheckedFront<H>::retire(const Site& site, const Place& place) {
     check_redzones({site, "when it was freed"}, place, false);
     record.free_thread = verify_threads::number();
     record.free_stack = store_stack(site);
-    if (place.guarded) return guarded::free(place);
+    if (place.guarded) {
+        each_chunk(place, &race_edges::leave);
+        return guarded::free(place);
+    }
     close(place);
+    race_edges::leave(place.user);
     // A closed block's pages are not in memory.
     const auto length = static_cast<std::size_t>(place.high - place.low);
     const std::size_t cost = record.closed != 0 ? G::page : length, limit = options::get(options::quarantine_bytes);
@@ -205,6 +210,8 @@ void CheckedFront<H>::let_go(const Occasion& occasion, const Place& place) {
     check_freed(occasion, place);
     check_redzones(occasion, place, true);
     AllocRecord& record = *place.record;
+    race_edges::take(place.user);
+    each_chunk(place, &race_edges::leave);
     if (record.closed != 0) {
         std::byte* const begin = closed_begin(place);
         if (!os::protect(begin, static_cast<std::size_t>(closed_end(place) - begin), true)) {
@@ -228,6 +235,15 @@ void CheckedFront<H>::let_go(const Occasion& occasion, const Place& place) {
     H::free(place.low);
 }
 
+/// Memory is used again in other pieces than before: its edges go by chunk.
+template <class H>
+void CheckedFront<H>::each_chunk(const Place& place, void (*edge)(void* what)) {
+    if constexpr (!race_edges::enabled) return;
+    if (place.guarded) return edge(place.low);
+    const auto first = reinterpret_cast<std::uintptr_t>(place.low), end = reinterpret_cast<std::uintptr_t>(place.high);
+    for (std::uintptr_t chunk = align_down(first, G::chunk); chunk < end; chunk += G::chunk) edge(reinterpret_cast<void*>(chunk));
+}
+
 // ---- realloc ----
 
 /// Changes the size without moving the block, as far as the heap's block reaches or can be made to.
@@ -238,8 +254,14 @@ bool CheckedFront<H>::grow_in_place(const Place& place, std::size_t size) {
     const auto length = static_cast<std::size_t>(place.high - place.low);
     if (whole <= length && length <= H::Classes::max_size) return true;
     if (length <= H::Classes::max_size) return false;
-    const Guard guard(large_lock_);
-    return H::realloc(place.low, whole, false) != nullptr;
+    each_chunk(place, &race_edges::leave);
+    {
+        const Guard guard(large_lock_);
+        if (H::realloc(place.low, whole, false) == nullptr) return false;
+    }
+    Place grown;
+    if (race_edges::enabled && find(place.low, grown)) each_chunk(grown, &race_edges::take);
+    return true;
 }
 
 template <class H>
