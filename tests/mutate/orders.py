@@ -66,9 +66,9 @@ class Orders:
             if step.name not in self.limits:
                 ended = self.execute(step, 0, self.tree.work, trees.BUILD_SECONDS)
                 self.limits[step.name] = 3 * ended.seconds + 30 if ended.ok else None
+                self.limits_file.write_text(json.dumps({"digest": self.digest, "limits": self.limits}))
             if self.limits[step.name] is None:
                 print(f"{step.name} is left out: it fails without any mutant", file=sys.stderr)
-        self.limits_file.write_text(json.dumps({"digest": self.digest, "limits": self.limits}))
 
     def execute(self, step, number, work, seconds):
         found = work / "found"

@@ -122,8 +122,10 @@ def order_steps(mutant):
     mode = "_verify" if mutant.layer in ("front", "verify", "platform") else ""
     if mutant.layer != "platform" or mutant.file.endswith("lock.hpp"):
         explore, replay = f"explore_schedules{mode}", f"replay_threads{mode}"
-        yield Step(explore, "schedule", (explore,), (explore, "--scenarios", "--old-values", "2"))
-        yield Step(f"{explore} under TSan", "tsan", (explore,), (explore, "--scenarios"))
+        # Verify takes ten times the steps.
+        scenarios = (explore, "--scenarios", "--delays", "0" if mode else "1")
+        yield Step(explore, "schedule", (explore,), (*scenarios, "--old-values", "2"))
+        yield Step(f"{explore} under TSan", "tsan", (explore,), scenarios)
         yield dataclasses.replace(fuzz(f"fuzz_schedule{mode}", 20, "tsan"), name=f"fuzz_schedule{mode} under TSan")
         yield Step(replay, "tsan", (replay,), (replay, "{source}/fuzz/corpus/fuzz_threads"))
     yield from programs(f"layers{mode}_test", environment=NO_NAMES, tree="tsan")
