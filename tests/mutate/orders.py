@@ -45,10 +45,8 @@ class Orders:
         self.numbers = {mutant.id: number for number, mutant in enumerate(mutants, 1)}
         self.steps = {step.name: step for mutant in mutants for step in steps.order_steps(mutant)}
         self.tree = trees.Tree(project, home, jobs)
-        self.tree.synchronise()
+        self.tree.synchronise(sources_with_all(project, mutants))
         self.digest = trees.digest(project, trees.judges(project))
-        for file, content in sources_with_all(project, mutants).items():
-            self.tree.write(file, content)
         self.limits_file, self.limits = home / "limits.json", {}
 
     def build(self):

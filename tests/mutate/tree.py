@@ -88,11 +88,15 @@ class Tree:
         self.source, self.work = home / "source", home / "work"
         self.work.mkdir(parents=True, exist_ok=True)
 
-    def synchronise(self):
-        """Makes the copy what the project is; files that are the same keep their times, so that little is built again."""
+    def synchronise(self, instead=None):
+        """Makes the copy what the project is, with other contents for some files; those that are the same keep their times, so that little is built
+        again."""
         names = project_files(self.project)
         for name in names:
-            self.restore(name)
+            if instead is not None and name in instead:
+                self.write(name, instead[name])
+            else:
+                self.restore(name)
         for stale in {str(p.relative_to(self.source)) for p in self.source.rglob("*") if p.is_file()} - set(names):
             if not stale.startswith("build/"):
                 (self.source / stale).unlink()
