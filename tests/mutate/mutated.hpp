@@ -13,6 +13,8 @@ inline const int number = [] {
     return text == nullptr ? 0 : std::atoi(text);
 }();
 
-inline std::memory_order order(std::memory_order original, int mutant, std::memory_order weaker) { return number == mutant ? weaker : original; }
+inline std::memory_order order(std::memory_order original, int mutant, std::memory_order weaker) {
+    return number == mutant ? weaker : original;
+}
 
 }  // namespace mutated
