@@ -179,7 +179,9 @@ auto WatchedSubject::due_of_bad_address(const std::byte* address) -> Due {
                 .block = block->second};
     };
     if (const auto block = owner(address); block != live_.end()) return inside(block, false);
-    if (const auto block = freed_.find(address); block != freed_.end() && remembered(block)) {
+    // Where another block allocator's blocks are now, one that was never used may begin at the same address and be as long.
+    const auto may_be_unused = [](const Block& block) { return !block.waits && BuildHeap::round_size(block.size) == block.size; };
+    if (const auto block = freed_.find(address); block != freed_.end() && remembered(block) && !may_be_unused(block->second)) {
         Due due = inside(block, true);
         due.kind = report::Kind::double_free;
         return due;
