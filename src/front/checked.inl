@@ -238,7 +238,7 @@ void CheckedFront<H>::let_go(const Occasion& occasion, const Place& place) {
 /// Memory is used again in other pieces than before: its edges go by chunk.
 template <class H>
 void CheckedFront<H>::each_chunk(const Place& place, void (*edge)(void* what)) {
-    if constexpr (!race_edges::enabled) return;
+    if (!race_edges::on()) return;
     if (place.guarded) return edge(place.low);
     const auto first = reinterpret_cast<std::uintptr_t>(place.low), end = reinterpret_cast<std::uintptr_t>(place.high);
     for (std::uintptr_t chunk = align_down(first, G::chunk); chunk < end; chunk += G::chunk) edge(reinterpret_cast<void*>(chunk));
@@ -260,7 +260,7 @@ bool CheckedFront<H>::grow_in_place(const Place& place, std::size_t size) {
         if (H::realloc(place.low, whole, false) == nullptr) return false;
     }
     Place grown;
-    if (race_edges::enabled && find(place.low, grown)) each_chunk(grown, &race_edges::take);
+    if (race_edges::on() && find(place.low, grown)) each_chunk(grown, &race_edges::take);
     return true;
 }
 

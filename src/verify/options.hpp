@@ -64,7 +64,8 @@ inline const char* get(TextKey key) { return detail::texts[key].load(acquire); }
 bool set(const char* key, std::size_t key_length, const char* value, std::size_t value_length);
 /// Applies a whole "key=value:key=value" string. When any part of it is bad, each bad part is named and nothing at all is changed.
 bool apply(const char* settings);
-/// Reads MPMM_OPTIONS once, as soon as there is an environment; later calls do nothing. A process with more rights than who started it ignores the variable.
+/// Reads MPMM_OPTIONS once, as soon as there is an environment; later calls do nothing. A process with more rights than who started it ignores
+/// the variable.
 inline void load_environment() {
     // relaxed: the settings are atomic themselves.
     if (!detail::environment_loaded.load(relaxed)) [[unlikely]]

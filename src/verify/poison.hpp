@@ -4,14 +4,10 @@
 #pragma once
 
 #include "verify/patterns.hpp"
+#include "verify/sanitizers.hpp"
 
-#ifdef __SANITIZE_ADDRESS__
-#define MPMM_ADDRESS_SANITIZER
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define MPMM_ADDRESS_SANITIZER
-#endif
-#endif
+#include <algorithm>
+
 #ifdef MPMM_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
 #endif

@@ -4,13 +4,8 @@
 // that was built with ThreadSanitizer has none: its own memory orders are what is to be watched then.
 #pragma once
 
-#if defined(__SANITIZE_THREAD__)
-#define MPMM_THREAD_SANITIZER
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define MPMM_THREAD_SANITIZER
-#endif
-#endif
+#include "verify/sanitizers.hpp"
+
 #if defined(__linux__) && !defined(MPMM_THREAD_SANITIZER)
 #define MPMM_RACE_EDGES
 /// Part of ThreadSanitizer's runtime, when the program has one.
@@ -22,21 +17,23 @@ extern "C" [[gnu::weak]] void __tsan_ignore_thread_end();
 
 namespace mpmm::race_edges {
 
+/// Whether the program is watched.
+inline bool on() {
 #ifdef MPMM_RACE_EDGES
-inline constexpr bool enabled = true;
+    return &__tsan_acquire != nullptr;
 #else
-inline constexpr bool enabled = false;
+    return false;
 #endif
-
+}
 /// What the calling thread did happens before what others do after take() of the same.
 inline void leave([[maybe_unused]] void* what) {
 #ifdef MPMM_RACE_EDGES
-    if (&__tsan_release != nullptr) __tsan_release(what);
+    if (on()) __tsan_release(what);
 #endif
 }
 inline void take([[maybe_unused]] void* what) {
 #ifdef MPMM_RACE_EDGES
-    if (&__tsan_acquire != nullptr) __tsan_acquire(what);
+    if (on()) __tsan_acquire(what);
 #endif
 }
 
@@ -45,12 +42,12 @@ class Unwatched {
   public:
     Unwatched() {
 #ifdef MPMM_RACE_EDGES
-        if (&__tsan_ignore_thread_begin != nullptr) __tsan_ignore_thread_begin();
+        if (on()) __tsan_ignore_thread_begin();
 #endif
     }
     ~Unwatched() {
 #ifdef MPMM_RACE_EDGES
-        if (&__tsan_ignore_thread_end != nullptr) __tsan_ignore_thread_end();
+        if (on()) __tsan_ignore_thread_end();
 #endif
     }
     Unwatched(const Unwatched&) = delete;

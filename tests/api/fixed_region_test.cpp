@@ -122,6 +122,21 @@ TEST(FixedRegion, ServesThreads) {
         ExitedWithCode(0), "^$");
 }
 
+/// By the backend's own functions, as another allocator would call them.
+TEST(FixedRegion, GivesNothingForNoBytesAndForTooMany) {
+    EXPECT_EXIT(
+        {
+            mpmm_backend backend{};
+            CHILD_CHECK(mpmm_backend_fixed_region(&backend, arena_memory(), region_size) == 0);
+            const std::size_t page = mpmm_backend_page_size();
+            CHILD_CHECK(backend.allocate(backend.context, page, page) != nullptr);
+            CHILD_CHECK(backend.allocate(backend.context, 0, page) == nullptr);
+            CHILD_CHECK(backend.allocate(backend.context, region_size + page, page) == nullptr);
+            child_done();
+        },
+        ExitedWithCode(0), "^$");
+}
+
 /// The smallest region the header accepts is one in which a block can be had.
 TEST(FixedRegion, TheSmallestOneGivesABlock) {
     EXPECT_EXIT(

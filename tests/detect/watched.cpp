@@ -32,33 +32,27 @@ void use_memory(unsigned seed) {
     for (const auto& [block, size] : blocks) mpmm_free(block, size);
 }
 
-/// The threads take turns by something that orders nothing.
-void take_turns() {
-    for (unsigned round = 0; round < 8; ++round) {
-        static std::atomic<unsigned> turn;
-        turn = 0;
-        const auto in_turn = [&](unsigned number) {
-            while (turn.load(std::memory_order_relaxed) != number) std::this_thread::yield();
-            use_memory(2 * round + number);
-            turn.store(number + 1, std::memory_order_relaxed);
-        };
-        std::thread one(in_turn, 0u), other(in_turn, 1u);
-        one.join();
-        other.join();
-    }
+/// Two threads, one after the other by something that orders nothing.
+template <class Function>
+void one_after_the_other(Function function) {
+    std::atomic<unsigned> turn{0};
+    const auto in_turn = [&](unsigned number) {
+        while (turn.load(std::memory_order_relaxed) != number) std::this_thread::yield();
+        function(number);
+        turn.store(number + 1, std::memory_order_relaxed);
+    };
+    std::thread one(in_turn, 0u), other(in_turn, 1u);
+    one.join();
+    other.join();
+}
+
+void use_memory_again() {
+    for (unsigned round = 0; round < 8; ++round) one_after_the_other([&](unsigned number) { use_memory(2 * round + number); });
 }
 
 void race() {
     auto* const block = static_cast<char*>(mpmm_malloc(100));
-    std::atomic<int> begun{0};
-    const auto write = [&] {
-        begun.fetch_add(1, std::memory_order_relaxed);
-        while (begun.load(std::memory_order_relaxed) != 2) std::this_thread::yield();
-        racing_write(block);
-    };
-    std::thread one(write), other(write);
-    one.join();
-    other.join();
+    one_after_the_other([&](unsigned) { racing_write(block); });
     mpmm_free(block, 100);
 }
 
@@ -67,6 +61,6 @@ void race() {
 int main(int count, char** arguments) {
     if (count != 2) return 2;
     if (std::string_view(arguments[1]) == "race") race();
-    else take_turns();
+    else use_memory_again();
     return 0;
 }

@@ -4,14 +4,13 @@ machine code is of no interest, only whether somebody notices who knows what it 
 import collections
 import json
 import re
-import shutil
 import sys
 import time
 
 import steps
 import tree as trees
 from results import Result
-from worker import how_it_ended
+from worker import execute, how_it_ended
 
 
 def mutated_call(mutant, text, number):
@@ -69,12 +68,7 @@ class Orders:
                 print(f"{step.name} is left out: it fails without any mutant", file=sys.stderr)
 
     def execute(self, step, number, work, seconds):
-        found = work / "found"
-        shutil.rmtree(found, ignore_errors=True)
-        found.mkdir(parents=True)
-        words = [word.format(source=self.tree.source, work=work) for word in step.command]
-        words[0] = str(self.home / step.tree / "bin" / words[0])
-        return trees.run(words, work, seconds, {**dict(step.environment), "MPMM_MUTANT": str(number)})
+        return execute(step, self.tree, work, seconds, {"MPMM_MUTANT": str(number)})
 
     def judge(self, mutant, runner):
         started = time.monotonic()

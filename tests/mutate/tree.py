@@ -43,6 +43,12 @@ def sandbox():
     ]
 
 
+def emptied(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
 class Ended:
     """How a command ended."""
 
@@ -104,10 +110,7 @@ class Tree:
 
     def empty(self, name):
         """An empty folder among what programs may write to."""
-        folder = self.work / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return folder
+        return emptied(self.work / name)
 
     def restore(self, name):
         """Undoes every change of a file."""

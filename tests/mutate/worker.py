@@ -13,6 +13,14 @@ from results import Result
 LIBRARIES = ["mpmm_objects", "mpmm_verify_objects", "mpmm_malloc_objects", "mpmm_malloc_verify_objects"]
 
 
+def execute(step, tree, work, seconds, environment=None):
+    """Runs what a step has built, in the folder `work`."""
+    trees.emptied(work / "found")
+    words = [word.format(source=tree.source, work=work) for word in step.command]
+    words[0] = str(tree.home / step.tree / "bin" / words[0])
+    return trees.run(words, work, seconds, {**dict(step.environment), **(environment or {})})
+
+
 class Worker:
     def __init__(self, project, home, jobs):
         self.tree = trees.Tree(project, home, jobs)
@@ -93,11 +101,7 @@ class Worker:
         self.mutant = mutant
 
     def execute(self, step, seconds):
-        folders = {"source": self.tree.source, "work": self.tree.work}
-        self.tree.empty("found")
-        words = [word.format(**folders) for word in step.command]
-        words[0] = str(self.tree.home / step.tree / "bin" / words[0])
-        return trees.run(words, self.tree.work, seconds, dict(step.environment))
+        return execute(step, self.tree, self.tree.work, seconds)
 
     def judge(self, mutant):
         started = time.monotonic()
