@@ -167,6 +167,43 @@ void ignored_segv_is_ignored_after_exec() {
     ended_with(child, 4);
 }
 
+void reset_handler_runs_once() {
+    handle(SIGSEGV, count_call, static_cast<int>(SA_RESETHAND));
+    must(::raise(SIGSEGV) == 0 && calls == 1, "SA_RESETHAND");
+    struct sigaction current{};
+    must(::sigaction(SIGSEGV, nullptr, &current) == 0 && current.sa_handler == SIG_DFL, "the default after it");
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::raise(SIGSEGV);
+        ::_exit(0);
+    }
+    int status = 0;
+    must(::waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "what was sent ends the process");
+}
+
+volatile sig_atomic_t depth, deepest;
+void send_again(int signal, siginfo_t* info, void*) {
+    must(info->si_signo == signal && info->si_pid == ::getpid(), "who sent it");
+    depth = depth + 1;
+    if (depth > deepest) deepest = depth;
+    calls = calls + 1;
+    if (calls < 3) ::raise(signal);
+    depth = depth - 1;
+}
+
+void handlers_interrupt_themselves_if_wanted() {
+    struct sigaction action{};
+    action.sa_sigaction = send_again;
+    for (const int nested : {0, SA_NODEFER}) {
+        calls = 0;
+        deepest = 0;
+        action.sa_flags = SA_SIGINFO | nested;
+        must(::sigaction(SIGBUS, &action, nullptr) == 0, "sigaction");
+        must(::raise(SIGBUS) == 0 && calls == 3, "every signal arrives");
+        must(deepest == (nested != 0 ? 3 : 1), nested != 0 ? "SA_NODEFER" : "no SA_NODEFER");
+    }
+}
+
 // ---- a signal stack of 8 KiB ----
 
 alignas(64) char around_stack[64 << 10];
@@ -296,6 +333,8 @@ constexpr CleanCase cases[] = {
     {"sent_segv_restarts_calls", sent_segv_restarts_calls},
     {"ignored_segv_interrupts_nothing", ignored_segv_interrupts_nothing},
     {"ignored_segv_is_ignored_after_exec", ignored_segv_is_ignored_after_exec},
+    {"reset_handler_runs_once", reset_handler_runs_once},
+    {"handlers_interrupt_themselves_if_wanted", handlers_interrupt_themselves_if_wanted},
     {"segv_on_small_stack", segv_on_small_stack},
     {"large_blocks_at_data_limit", large_blocks_at_data_limit},
     {"medium_blocks_at_data_limit", medium_blocks_at_data_limit},

@@ -12,8 +12,11 @@
 #include <initializer_list>
 #include <malloc.h>
 #include <pthread.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include <utility>
 
 namespace {
 
@@ -162,8 +165,62 @@ void error_with_closed_stderr() {
     say("done\n");
 }
 
+/// Blocks of one size are lost at so many places, the more a place loses the later it comes.
+constexpr std::size_t leaking_places = 100;
+template <std::size_t N>
+[[gnu::noinline]] void lose_blocks() {
+    volatile std::size_t left = N / 2 + 1;  // one call, in a loop
+    while (left != 0) {
+        lose_a_block();
+        left = left - 1;
+    }
+}
+template <std::size_t... N>
+void lose_everywhere(std::index_sequence<N...>) {
+    (lose_blocks<N>(), ...);
+}
+
+void leaks_at_many_places() {
+    lose_everywhere(std::make_index_sequence<leaking_places>());
+    say("done\n");
+}
+
+void deleted_program() {
+    char path[4096];
+    const ssize_t length = ::readlink("/proc/self/exe", path, sizeof path - 1);
+    must(length > 0, "readlink");
+    path[length] = 0;
+    must(::unlink(path) == 0, "unlink");
+    free_twice();
+    say("done\n");
+}
+
+const char constant_data[] = "constant";
+char global_variable[64];
+
+void* free_all_of(void* argument) {
+    void** const places = static_cast<void**>(argument);
+    for (int i = 0; places[i] != nullptr; ++i) std::free(places[i]);
+    return nullptr;
+}
+
+void frees_all_over() {
+    char local[64];
+    const int file = ::open("/proc/self/exe", O_RDONLY);
+    must(file >= 0, "open");
+    void* const mapped = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* const of_file = ::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, file, 0);
+    must(mapped != MAP_FAILED && of_file != MAP_FAILED, "mmap");
+    void* const vdso = reinterpret_cast<void*>(::getauxval(AT_SYSINFO_EHDR));
+    void* places[] = {local, global_variable, const_cast<char*>(constant_data), reinterpret_cast<void*>(&free_twice), mapped, of_file,
+                      vdso,  nullptr};
+    pthread_t thread{};
+    must(::pthread_create(&thread, nullptr, free_all_of, places) == 0 && ::pthread_join(thread, nullptr) == 0, "thread");
+    say("done\n");
+}
+
 /// Before the C library has an environment, as runtimes of sanitizers and fuzzers do: the options must be read all the same, later.
-void* kept_from_the_beginning;
+void* volatile kept_from_the_beginning;
 void allocate_first(int, char**, char**) { kept_from_the_beginning = std::malloc(100); }
 [[gnu::used, gnu::section(".preinit_array")]] void (*const first)(int, char**, char**) = allocate_first;
 
@@ -172,10 +229,17 @@ struct Case {
     void (*run)();
 };
 constexpr Case cases[] = {
-    {"report_in_cancelled_thread", report_in_cancelled_thread}, {"call_of_freed_block", call_of_freed_block},
-    {"report_on_small_stack", report_on_small_stack},           {"exit_during_check", exit_during_check},
-    {"reports_in_signal_handler", reports_in_signal_handler},   {"leak_with_closed_stderr", leak_with_closed_stderr},
-    {"error_with_closed_stderr", error_with_closed_stderr},     {"handler_allocates", handler_allocates},
+    {"report_in_cancelled_thread", report_in_cancelled_thread},
+    {"call_of_freed_block", call_of_freed_block},
+    {"report_on_small_stack", report_on_small_stack},
+    {"exit_during_check", exit_during_check},
+    {"reports_in_signal_handler", reports_in_signal_handler},
+    {"leak_with_closed_stderr", leak_with_closed_stderr},
+    {"error_with_closed_stderr", error_with_closed_stderr},
+    {"handler_allocates", handler_allocates},
+    {"leaks_at_many_places", leaks_at_many_places},
+    {"deleted_program", deleted_program},
+    {"frees_all_over", frees_all_over},
 };
 
 }  // namespace

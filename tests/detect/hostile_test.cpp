@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace mpmm::detect {
 namespace {
@@ -84,6 +86,38 @@ TEST(Hostile, ErrorsAreToldAfterStderrWasClosed) {
     const test::Outcome outcome = hostile("error_with_closed_stderr", "halt_on_error=0");
     expect_done(outcome);
     EXPECT_EQ(kinds(outcome), (Kinds{"double-free"})) << outcome.text();
+}
+
+TEST(Hostile, TheBiggestOfManyLeaksAreToldFirst) {
+    const test::Outcome outcome = hostile("leaks_at_many_places", "detect_leaks=1");
+    EXPECT_TRUE(outcome.exited_with(23)) << outcome.text();
+    // 1, 1, 2, 2 to 50, 50 blocks.
+    EXPECT_NE(outcome.err.find("255000 byte(s) in 2550 block(s) that nothing points to; the biggest 64 of 100 groups"), std::string::npos)
+        << outcome.text();
+    const std::vector<Report> reports = parse_reports(outcome.err);
+    ASSERT_EQ(reports.size(), 1u) << outcome.text();
+    ASSERT_EQ(reports[0].leaks.size(), 64u);
+    for (std::size_t i = 0; i < 64; ++i) EXPECT_EQ(reports[0].leaks[i].objects, 50 - i / 2);
+    EXPECT_EQ(reports[0].summary, "255000 byte(s) leaked in 2550 allocation(s).");
+}
+
+TEST(Hostile, AProgramWhoseFileIsDeletedHasNames) {
+    const std::string copy = ::testing::TempDir() + "deleted_program" + std::to_string(::getpid());
+    std::filesystem::copy_file(MPMM_PROGRAM_DIR "/hostile", copy);
+    const test::Outcome outcome = test::run({copy, "deleted_program"}, {{"LD_PRELOAD", preload}, {"MPMM_OPTIONS", "halt_on_error=0"}}, 30);
+    std::filesystem::remove(copy);
+    expect_done(outcome);
+    EXPECT_NE(outcome.err.find("::free_twice()"), std::string::npos) << outcome.text();
+    EXPECT_NE(outcome.err.find("hostile.cpp:"), std::string::npos) << outcome.text();
+}
+
+TEST(Hostile, WildFreesSayWhatLiesThere) {
+    const test::Outcome outcome = hostile("frees_all_over", "halt_on_error=0:symbolizer=0");
+    expect_done(outcome);
+    EXPECT_EQ(kinds(outcome), Kinds(7, "invalid-free")) << outcome.text();
+    for (const char* const place : {"on the stack of the main thread", "hostile, a global variable", "hostile, constant data",
+                                    "hostile, code", "in memory that the program mapped", "in [vdso]"})
+        EXPECT_NE(outcome.err.find(place), std::string::npos) << place << "\n" << outcome.text();
 }
 
 /// Empty where there is no static C library.

@@ -94,7 +94,7 @@ TEST(Settings, TraceShowsTheLastOperations) {
 
 TEST(Settings, SuppressionsLeaveLeaksOut) {
     EXPECT_EQ(only(settings("lost", "detect_leaks=1")).kind, "leak");
-    for (const char* const pattern : {"allocate_the_block", "nothing+alloc*block"}) {
+    for (const char* const pattern : {"allocate_the_block", "nothing+alloc*block", "++allocate_**", "main+x"}) {
         const test::Outcome outcome = settings("lost", std::string("detect_leaks=1:suppressions=") + pattern);
         EXPECT_TRUE(outcome.exited_with(0)) << outcome.text();
         EXPECT_EQ(outcome.err, "") << pattern;

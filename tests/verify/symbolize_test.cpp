@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <thread>
+#include <tuple>
 #include <unistd.h>
 #include <vector>
 
@@ -255,6 +256,60 @@ TEST_F(SymbolizeBadTool, PrintsStrangeLocations) {
     survive(
         "while read -r l; do set -- $l; for a; do :; done; printf '%s\\nf\\n' $a; printf ':\\n\\n?\\n'; printf '%s\\nf\\n:9:9\\n' $a;"
         "printf '%s\\nf\\nx:99999999999999999999:1\\n' $a; printf '%s\\n\\n\\n\\n)\\n (discriminator )\\n' $a; done");
+}
+
+TEST_F(SymbolizeBadTool, OnlyWholeLocationsCount) {
+    symbolize::set_time_limit(20'000);
+    struct Location {
+        const char* text;
+        const char* file;
+        unsigned line;
+    };
+    const std::vector<Location> with_column{{"a.c:7:3", "a.c", 7},
+                                            {"a.c:7:3 (discriminator 2)", "a.c", 7},
+                                            {"a.c:?:0", "a.c", 0},
+                                            {"a.c:7:?", "a.c", 7},
+                                            {"a:b.c:7:3", "a:b.c", 7},
+                                            {"a.c:99999999999999999999:3", "", 0},
+                                            {"a.c:7", "", 0},
+                                            {"a.c", "", 0},
+                                            {":7:3", "", 0},
+                                            {"??:7:3", "", 0},
+                                            {"??:0:0", "", 0},
+                                            {"7", "", 0},
+                                            {":", "", 0},
+                                            {"?", "", 0},
+                                            {"(lost)", "", 0},
+                                            {"a.c:7:3)", "", 0},
+                                            {"a.c:7:", "", 0},
+                                            {" (discriminator 2)", "", 0},
+                                            {"a.c:x7:3", "", 0},
+                                            {"", "", 0}};
+    const std::vector<Location> lines{{"a.c:7", "a.c", 7}, {"a.c:7 (discriminator 12)", "a.c", 7},
+                                      {"a.c:?", "a.c", 0}, {"a.c:7)", "", 0},
+                                      {"a.c:", "", 0},     {"a.c:99999999999999999999", "", 0},
+                                      {":7", "", 0},       {"??:0", "", 0},
+                                      {"??:?", "", 0},     {"x", "", 0},
+                                      {"", "", 0}};
+    for (const auto& [name, times, locations] : {std::tuple{"llvm-symbolizer", 1, &with_column}, std::tuple{"addr2line", 2, &lines}}) {
+        std::string answers;
+        for (std::size_t i = 0; i < locations->size(); ++i) answers += std::to_string(i) + ") at='" + (*locations)[i].text + "';; ";
+        // The address is the last word of a question; one that nobody asked for, and one that is no number, have no answers.
+        const Script tool(name, "n=0; while read -r l; do for a in $l; do :; done; case $((n / " + std::to_string(times) + ")) in " +
+                                    answers +
+                                    "esac; n=$((n + 1)); printf '0x1g\nno\nno:1:1\n0x1\nno\nno:1:1\n%s\nf\n%s\n' $a \"$at\"; done");
+        std::vector<Pc> pcs;
+        for (std::size_t i = 0; i < locations->size(); ++i) pcs.push_back(in_static().pc + i);
+        const std::vector<Seen> seen = frames(pcs, tool.path());
+        expect_complete(seen, pcs);
+        ASSERT_EQ(seen.size(), locations->size());
+        for (std::size_t i = 0; i < seen.size(); ++i) {
+            const Location& wanted = (*locations)[i];
+            EXPECT_EQ(seen[i].function, "f") << name << " " << wanted.text;
+            EXPECT_EQ(seen[i].file, wanted.file) << name << " " << wanted.text;
+            EXPECT_EQ(seen[i].line, wanted.line) << name << " " << wanted.text;
+        }
+    }
 }
 
 TEST_F(SymbolizeBadTool, LongNamesAreCutAndControlCharactersReplaced) {
