@@ -47,7 +47,7 @@ namespace mpmm::fuzz {
     X(find, "asks the allocator about addresses")                                                 \
     X(bad_arguments, "requests that make no sense")                                               \
     X(check, "checks the content of every block")                                                 \
-    X(fork, "a child checks and uses its copy of the heap")
+    X(fork, "a child checks and uses its copy of the heap; variant: one of eight does")
 
 // Errors of the program, which only the target that commits them has: see misuse/misuse_executor.hpp.
 #define MPMM_FUZZ_MISUSES(X)                                                                      \

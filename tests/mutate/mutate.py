@@ -62,7 +62,12 @@ def known_of(selected, results):
     """What was judged already, by mutants' ids."""
     sources = {name: trees.digest(PROJECT, [name]) for name in {m.file for m in selected}}
     tree = trees.digest(PROJECT, trees.judges(PROJECT))
-    return {m.id: result for m in selected if (result := results.known(m, sources[m.file], tree)) is not None}
+    equivalent = store.equivalents(reasons())
+    return {m.id: result for m in selected if (result := results.known(m, sources[m.file], tree, equivalent)) is not None}
+
+
+def reasons():
+    return store.read_reasons(PROJECT / "tests/mutate/survivors.json")
 
 
 def clock(seconds):
@@ -128,10 +133,9 @@ class Run:
 
 
 def write_report(selected, found, path):
-    reasons = store.read_reasons(PROJECT / "tests/mutate/survivors.json")
     measured = [json.loads(file.read_text()) for file in HOME.glob("*/baseline.json")]
     left_out = {name.split()[-1] for baseline in measured for name, seconds in baseline.items() if seconds is None}
-    path.write_text(store.report(found, reasons, len(selected), left_out))
+    path.write_text(store.report(found, reasons(), len(selected), left_out))
     print(f"written: {path}")
 
 

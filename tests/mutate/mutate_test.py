@@ -319,6 +319,8 @@ class Results(WithFolder):
         self.assertIsNotNone(results.known(one, "file", "another tree"))
         self.assertIsNotNone(results.known(other, "file", "tree"))
         self.assertIsNone(results.known(other, "file", "another tree"))
+        self.assertIsNotNone(results.known(other, "file", "another tree", {other.key: "a reason"}))
+        self.assertIsNone(results.known(other, "another file", "another tree", {other.key: "a reason"}))
         self.assertEqual(store.Results(path).all, {one.id: result_of(one, "killed"), other.id: result_of(other, "survived")})
 
     def test_score(self):

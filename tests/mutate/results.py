@@ -40,12 +40,12 @@ class Results:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write("\n" * torn + json.dumps(dataclasses.asdict(result)) + "\n")
 
-    def known(self, mutant, source, tree):
-        """A killed mutant stays dead while its file is the same; one that lived may die of a new test."""
+    def known(self, mutant, source, tree, equivalent=()):
+        """A killed mutant stays dead while its file is the same; one that lived may die of a new test, unless it is equivalent."""
         result = self.all.get(mutant.id)
         if result is None or result.source != source:
             return None
-        return result if result.outcome in ("killed", "stillborn") or result.tree == tree else None
+        return result if result.outcome in ("killed", "stillborn") or result.tree == tree or result.key in equivalent else None
 
 
 class Score:
@@ -76,10 +76,15 @@ def read_reasons(path):
     return reasons
 
 
+def equivalents(reasons):
+    """Key -> why nobody can tell it from the original."""
+    return {key: text for key, (kind, text) in reasons.items() if kind == "equivalent"}
+
+
 def report(results, reasons, wanted, left_out=()):
     """The page: what `results` add up to, of `wanted` mutants, judged without the fuzzers `left_out`."""
     results = sorted(results, key=lambda r: r.id)
-    equivalent = {key: text for key, (kind, text) in reasons.items() if kind == "equivalent"}
+    equivalent = equivalents(reasons)
     out = ["# Mutation testing", ""]
     if len(results) < wanted:
         out += [f"**Not finished: {len(results)} of {wanted} mutants of this run.**", ""]

@@ -50,6 +50,8 @@ FUZZERS = {
     "verify": ("fuzz_options", "fuzz_misuse"),
     "malloc": ("fuzz_malloc_abi_verify", "fuzz_malloc_abi"),
 }
+# Long tests of one thread.
+ALONE = "HeapTest/*.RandomOperationsKeepContents:HeapTest/*.EverySizesTrafficPurges"
 MACHINERY = {"modules", "roots", "stop_world", "unwind_code", "unwind", "reachability", "symbolize"}
 
 
@@ -128,7 +130,9 @@ def order_steps(mutant):
         yield Step(explore, "schedule", (explore,), (*scenarios, "--old-values", "1"))
         yield Step(replay, "tsan", (replay,), (replay, "{source}/fuzz/corpus/fuzz_threads"))
     yield from programs(f"stress_test{mode}", environment=UNTOUCHED, tree="tsan")
-    yield from programs(f"layers{mode}_test", environment=NO_NAMES, tree="tsan")
+    layers = f"layers{mode}_test"
+    # One thread has no use for an order.
+    yield Step(layers, "tsan", (layers,), (layers, "--gtest_brief=1", f"--gtest_filter=-{ALONE}"), tuple(NO_NAMES.items()))
     if scheduled:
         yield Step(f"{explore} under TSan", "tsan", (explore,), scenarios)
         yield dataclasses.replace(fuzz(f"fuzz_schedule{mode}", 20, "tsan"), name=f"fuzz_schedule{mode} under TSan")
