@@ -77,7 +77,8 @@ def clock(seconds):
 class Run:
     """Several workers take mutants from one queue until it is empty or the time is over."""
 
-    def __init__(self, todo, results, options):
+    def __init__(self, selected, todo, results, options):
+        self.all_orders = [m for m in selected if m.operator == "order"]
         self.orders = [m for m in todo if m.operator == "order"]
         self.todo, self.results = collections.deque(self.orders), results
         self.others = [m for m in todo if m.operator != "order"]
@@ -88,8 +89,9 @@ class Run:
 
     def go(self):
         if self.orders:
-            print(f"building {len(self.orders)} weaker memory orders at once ...", flush=True)
-            judge = weaker.Orders(PROJECT, HOME / "orders", self.orders, os.cpu_count() or 1)
+            # With those that are known: another run goes on with the same build.
+            print(f"building {len(self.all_orders)} weaker memory orders at once ...", flush=True)
+            judge = weaker.Orders(PROJECT, HOME / "orders", self.all_orders, os.cpu_count() or 1)
             judge.build()
             self.at_once(lambda number: lambda mutant: judge.judge(mutant, number))
         self.todo.extend(self.others)
@@ -183,7 +185,7 @@ def main(arguments=None):
         except BlockingIOError:
             print("another run is at work here", file=sys.stderr)
             return 2
-        Run(todo, results, options).go()
+        Run(selected, todo, results, options).go()
     found = known_of(selected, results).values()
     if len(found) == len(selected) and not options.only and options.sample is None:
         write_report(selected, found, page)
