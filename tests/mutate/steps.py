@@ -122,17 +122,21 @@ def steps(mutant):
 def order_steps(mutant):
     """For a weaker memory order: who knows what it allows, in the mode that has it, quickest first."""
     mode = "_verify" if mutant.layer in ("front", "verify", "platform") else ""
-    explore, replay = f"explore_schedules{mode}", f"replay_threads{mode}"
+    explore, replay, layers = f"explore_schedules{mode}", f"replay_threads{mode}", f"layers{mode}_test"
     # Verify takes ten times the steps.
     scenarios = (explore, "--scenarios", "--delays", "0" if mode else "1")
     scheduled = mutant.layer != "platform" or mutant.file.endswith("lock.hpp")
+    weak_memory = [Step(explore, "schedule", (explore,), (*scenarios, "--old-values", "1"))] if scheduled else []
+    handshakes = mutant.layer in ("block", "tcache")
+    if handshakes:
+        yield from weak_memory
     if scheduled:
-        yield Step(explore, "schedule", (explore,), (*scenarios, "--old-values", "1"))
         yield Step(replay, "tsan", (replay,), (replay, "{source}/fuzz/corpus/fuzz_threads"))
     yield from programs(f"stress_test{mode}", environment=UNTOUCHED, tree="tsan")
-    layers = f"layers{mode}_test"
     # One thread has no use for an order.
     yield Step(layers, "tsan", (layers,), (layers, "--gtest_brief=1", f"--gtest_filter=-{ALONE}"), tuple(NO_NAMES.items()))
+    if not handshakes:
+        yield from weak_memory
     if scheduled:
         yield Step(f"{explore} under TSan", "tsan", (explore,), scenarios)
         yield dataclasses.replace(fuzz(f"fuzz_schedule{mode}", 20, "tsan"), name=f"fuzz_schedule{mode} under TSan")
