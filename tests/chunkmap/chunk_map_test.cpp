@@ -3,6 +3,8 @@
 #include "configs.hpp"
 #include "support/unordered.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <thread>
@@ -137,28 +139,44 @@ TYPED_TEST(ChunkMapTest, FlatMapOfA32BitSpace) {
     EXPECT_EQ(flat.find(this->chunk(count - 1)), Entries::none());
 }
 
-TYPED_TEST(ChunkMapTest, EntriesAreCompleteWhenTheyAreSeen) {
-    // As far apart as makes each need nodes of its own.
-    const auto number = [&](std::size_t i) { return 1 + i * (this->last / 301); };
+/// Entries for chunks far apart, so that nodes of the tree differ too, found by one thread while another sets them.
+template <class Entries, class Map>
+void expect_complete_entries(Map& map, std::uintptr_t last_chunk, unsigned chunk_shift) {
     static std::uint64_t objects[300];
+    const std::size_t count = std::min<std::size_t>(std::size(objects), last_chunk / 4);
+    const auto chunk = [&](std::size_t i) { return reinterpret_cast<std::byte*>((1 + i * (last_chunk / (count + 1))) << chunk_shift); };
+    const auto number_in = [](const std::byte* entry) { return *reinterpret_cast<const std::uint64_t*>(entry); };
     test::hand_over_unordered(
-        300,
+        count,
         [&](std::size_t i) {
-            EXPECT_TRUE(this->tree.reserve(this->chunk(number(i)), 1));
+            EXPECT_TRUE(map.reserve(chunk(i), 1));
             objects[i] = i + 1;
-            this->tree.set(this->chunk(number(i)), reinterpret_cast<std::byte*>(&objects[i]));
+            map.set(chunk(i), reinterpret_cast<std::byte*>(&objects[i]));
             return i + 1;
         },
         [&](std::size_t i) {
-            const auto* const entry = this->tree.find(this->chunk(number(i - 1)));
-            ASSERT_NE(entry, TenantEntries<typename TypeParam::Geometry>::none());
-            EXPECT_EQ(*reinterpret_cast<const std::uint64_t*>(entry), i);
+            std::byte* entry = Entries::none();
+            if (i % 2 == 0) entry = map.find(chunk(i - 1));
+            else EXPECT_EQ(map.find_back(chunk(i - 1) + (std::uintptr_t{1} << chunk_shift), entry), chunk(i - 1));
+            ASSERT_NE(entry, Entries::none());
+            EXPECT_EQ(number_in(entry), i);
             if (i % 50 != 0) return;
             std::size_t seen = 0;
-            this->tree.for_each(
-                [&](std::byte*, std::byte* object) { seen += *reinterpret_cast<const std::uint64_t*>(object) != 0 ? 1 : 0; });
+            map.for_each([&](std::byte*, std::byte* object) { seen += number_in(object) != 0 ? 1 : 0; });
             EXPECT_GE(seen, i);
         });
+}
+
+TYPED_TEST(ChunkMapTest, EntriesAreCompleteWhenTheyAreSeen) {
+    using G = typename TypeParam::Geometry;
+    expect_complete_entries<TenantEntries<G>>(this->tree, this->last, G::chunk_shift);
+}
+
+TYPED_TEST(ChunkMapTest, EntriesOfTheArrayAreCompleteWhenTheyAreSeen) {
+    using G = typename TypeParam::Geometry;
+    using Map = FlatMap<G, TenantEntries<G>>;
+    const auto map = std::make_unique<Map>(this->memory);
+    expect_complete_entries<TenantEntries<G>>(*map, (std::uintptr_t{1} << (32 - G::chunk_shift)) - 1, G::chunk_shift);
 }
 
 }  // namespace
