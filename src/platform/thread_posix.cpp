@@ -5,8 +5,6 @@
 
 namespace mpmm::thread {
 
-static_assert(sizeof(pthread_key_t) == sizeof(unsigned));
-
 /// pthread_key_create allocates nothing, and the first 32 keys need no allocation to be set either.
 bool ExitHook::prepare() {
     int state = state_.load(acquire);
@@ -14,7 +12,9 @@ bool ExitHook::prepare() {
         const Guard guard(lock_);
         state = state_.load(relaxed);
         if (state == 0) {
-            state = ::pthread_key_create(&key_, function_) == 0 ? 1 : -1;
+            pthread_key_t key{};
+            state = ::pthread_key_create(&key, function_) == 0 ? 1 : -1;
+            key_ = key;
             // release: who reads 1 reads the key as well.
             state_.store(state, release);
         }

@@ -128,20 +128,21 @@ TEST(VerifyUnordered, SymbolsAreAskedForByOneAtATime) {
     hand_over_unordered(50, ask, [&](std::size_t i) { ask(i); });
 }
 
-TEST(VerifyUnordered, AHookAtThreadsEndsIsMadeOnce) {
+TEST(VerifyUnordered, AHookAtThreadsEndsIsCompleteWhenItIsSeen) {
     for (int round = 0; round < 50; ++round) {
         static std::atomic<int> ended{0};
         thread::ExitHook hook([](void*) { ended.fetch_add(1, std::memory_order_relaxed); });
         ended = 0;
-        std::atomic<int> begun{0};
-        const auto use = [&] {
-            begun.fetch_add(1, std::memory_order_relaxed);
-            while (begun.load(std::memory_order_relaxed) != 2) std::this_thread::yield();
-            hook.disarm();
+        std::atomic<bool> made{false};
+        std::thread other([&] {
+            while (!made.load(std::memory_order_relaxed)) std::this_thread::yield();
+            if (round % 2 == 0) hook.disarm();
             ASSERT_TRUE(hook.arm(&hook));
-        };
-        std::thread one(use), other(use);
-        one.join();
+        });
+        std::thread([&] {
+            ASSERT_TRUE(hook.arm(&hook));
+            made.store(true, std::memory_order_relaxed);
+        }).join();
         other.join();
         EXPECT_EQ(ended.load(), 2);
     }
