@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What one thread leaves for others to look at in verify's own tables is complete when they see it, whatever else orders them.
 #include "mpmm/mpmm.h"
+#include "platform/os.hpp"
 #include "platform/thread.hpp"
 #include "support/unordered.hpp"
 #include "verify/error.hpp"
@@ -14,6 +15,7 @@
 #include <cstring>
 #include <gtest/gtest.h>
 #include <string>
+#include <vector>
 
 namespace mpmm {
 namespace {
@@ -37,6 +39,40 @@ TEST(VerifyUnordered, StacksAreCompleteWhenTheyAreFound) {
             EXPECT_EQ(stack_depot::get(put(i - 1), frames), length);
             EXPECT_EQ(frames[0], 0x1000 + i - 1);
         });
+}
+
+/// Before any other test with guarded blocks: their region is made once.
+TEST(VerifyUnordered, GuardPagesTellOfTheirBlocksWhenTheyAreSeen) {
+    constexpr std::size_t count = 100, size = 16;
+    guarded::prepare(65530);
+    std::thread watcher([] {
+        std::uintptr_t begin = 0, end = 0;
+        while (!guarded::range(1, begin, end)) std::this_thread::yield();
+        EXPECT_LT(begin, end);
+    });
+    static std::atomic<std::size_t> seen{0};
+    std::vector<Place> places(count);
+    hand_over_unordered(
+        count,
+        [&](std::size_t i) -> const std::byte* {
+            // One after the other, so that a block's neighbour on one side is always older, and on the other there is none yet.
+            while (seen.load(std::memory_order_relaxed) != i) std::this_thread::yield();
+            if (!guarded::allocate(size, 16, places[i])) return reinterpret_cast<const std::byte*>(1);
+            places[i].record->put(BlockState::live);
+            return places[i].user;
+        },
+        [](const std::byte* block) {
+            const std::size_t i = seen.load(std::memory_order_relaxed);
+            Place found;
+            EXPECT_TRUE(guarded::find(i % 2 == 0 ? block + size - os::page_size() - 1 : block + size, found));
+            EXPECT_EQ(found.user, block);
+            seen.store(i + 1, std::memory_order_relaxed);
+        });
+    watcher.join();
+    for (const Place& place : places) {
+        EXPECT_TRUE(place.record->take(BlockState::live));
+        guarded::free(place);
+    }
 }
 
 TEST(VerifyUnordered, GuardedBlocksAreCompleteWhenTheyAreSeen) {
