@@ -173,6 +173,15 @@ class Programs(WithFolder):
         failed = trees.run(["echo", "[  FAILED  ] Heap.Grows (1 ms)"], self.folder, 60)
         self.assertEqual(workers.how_it_ended(failed), "Heap.Grows")
 
+    def test_what_a_fuzzer_finds_fails_by_itself_too(self):
+        tree = trees.Tree(self.folder, self.folder / "home")
+        program = trees.emptied(tree.home / "fuzz/bin") / "fuzz_sum"
+        program.write_text('#!/bin/sh\nfor word; do case $word in -artifact_prefix=*) echo x > "${word#*=}crash-1"; exit 1;; esac; done\nexit $ALONE\n')
+        program.chmod(0o755)
+        for alone in (True, False):
+            ended = workers.execute(steps.fuzz("fuzz_sum", 1), tree, tree.work, 60, {"ALONE": str(int(alone))})
+            self.assertEqual(ended.ok, not alone)
+
     def test_they_signal_nobody_else(self):
         bystander = subprocess.Popen(["sleep", "1000"])
         try:

@@ -20,6 +20,7 @@ CONFIGURATION = [
     "-DCMAKE_LINK_DEPENDS_NO_SHARED=ON",
     "-DMPMM_BUILD_TOOLS=OFF",
 ]
+ARTIFACTS = "artifacts"  # the folder in {work} for what fuzzers keep
 FUZZER = ("-seed=1", "-timeout=20", "-max_len=301")
 
 # As in the tests' CMakeLists.txt.
@@ -90,7 +91,7 @@ def api(mode):
 
 
 def fuzz(target, seconds, tree="fuzz"):
-    options = (*FUZZER, "-artifact_prefix={work}/", f"-max_total_time={seconds}")
+    options = (*FUZZER, f"-artifact_prefix={{work}}/{ARTIFACTS}/", f"-max_total_time={seconds}")
     return Step(target, tree, (target,), (target, *options, "{work}/found", "{source}/fuzz/corpus"))
 
 

@@ -18,7 +18,14 @@ def execute(step, tree, work, seconds, environment=None):
     trees.emptied(work / "found")
     words = [word.format(source=tree.source, work=work) for word in step.command]
     words[0] = str(tree.home / step.tree / "bin" / words[0])
-    return trees.run(words, work, seconds, {**dict(step.environment), **(environment or {})})
+    trees.emptied(work / steps.ARTIFACTS)
+    environment = {**dict(step.environment), **(environment or {})}
+    ended = trees.run(words, work, seconds, environment)
+    inputs = list((work / steps.ARTIFACTS).iterdir())
+    if ended.ok or not inputs:
+        return ended
+    # What a fuzzer found must fail by itself too: otherwise it tells of all the runs before it, and may do so without any mutant.
+    return trees.run([words[0], *inputs], work, seconds, environment)
 
 
 class Worker:
