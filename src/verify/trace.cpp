@@ -10,13 +10,13 @@
 namespace mpmm::trace {
 namespace {
 
+/// Relaxed throughout: a report may read what another thread is about to write, and has the one or the other of each.
 struct Entry {
-    std::uint64_t sequence;
-    const void* block;
-    const void* old;
-    std::size_t size;
-    Operation operation;
-    std::uint16_t thread;
+    Atomic<std::uint64_t> sequence;
+    Atomic<const void*> block, old;
+    Atomic<std::size_t> size;
+    Atomic<Operation> operation;
+    Atomic<std::uint16_t> thread;
 };
 
 constinit Mutex set_up_lock;
@@ -43,7 +43,13 @@ bool on() { return options::get(options::trace_ops) != 0; }
 void add(Operation operation, std::uint64_t sequence, const void* block, std::size_t size, const void* old) {
     Entry* const entries = get_ring();
     if (entries == nullptr) return;
-    entries[next.fetch_add(1, relaxed) % length] = {sequence, block, old, size, operation, verify_threads::number()};
+    Entry& entry = entries[next.fetch_add(1, relaxed) % length];
+    entry.sequence.store(sequence, relaxed);
+    entry.block.store(block, relaxed);
+    entry.old.store(old, relaxed);
+    entry.size.store(size, relaxed);
+    entry.operation.store(operation, relaxed);
+    entry.thread.store(verify_threads::number(), relaxed);
 }
 
 void write(report::Writer& out) {
@@ -53,12 +59,14 @@ void write(report::Writer& out) {
     out.text("Last ").decimal(end - begin).text(" operations, oldest first (number, thread, operation):\n");
     for (std::uint64_t i = begin; i < end; ++i) {
         const Entry& entry = entries[i % length];
-        out.text("  ").decimal(entry.sequence).text(" T").decimal(entry.thread);
-        switch (entry.operation) {
-            case Operation::allocate: out.text(" allocate ").decimal(entry.size).text(" = ").address(entry.block); break;
-            case Operation::free: out.text(" free ").address(entry.block); break;
+        const void* const block = entry.block.load(relaxed);
+        const std::size_t size = entry.size.load(relaxed);
+        out.text("  ").decimal(entry.sequence.load(relaxed)).text(" T").decimal(entry.thread.load(relaxed));
+        switch (entry.operation.load(relaxed)) {
+            case Operation::allocate: out.text(" allocate ").decimal(size).text(" = ").address(block); break;
+            case Operation::free: out.text(" free ").address(block); break;
             case Operation::realloc:
-                out.text(" realloc ").address(entry.old).text(" ").decimal(entry.size).text(" = ").address(entry.block);
+                out.text(" realloc ").address(entry.old.load(relaxed)).text(" ").decimal(size).text(" = ").address(block);
                 break;
         }
         out.text("\n");

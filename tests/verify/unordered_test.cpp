@@ -114,6 +114,14 @@ TEST(VerifyUnordered, TextsOfOptionsAreCompleteWhenTheyAreSeen) {
 TEST(VerifyUnordered, TheRingOfOperationsIsMadeOnce) {
     static const char made = 0;
     EXPECT_EQ(mpmm_set_option("trace_ops", "1000"), 0);
+    std::thread reader([] {
+        char text[1000] = "";
+        while (text[0] == 0) {
+            report::Writer out(text, sizeof text);
+            trace::write(out);
+        }
+        EXPECT_EQ(std::strncmp(text, "Last ", 5), 0) << text;
+    });
     hand_over_unordered(
         200,
         [](std::size_t i) {
@@ -121,6 +129,7 @@ TEST(VerifyUnordered, TheRingOfOperationsIsMadeOnce) {
             return i + 1;
         },
         [](std::size_t i) { trace::add(trace::Operation::free, i, &made, 0); });
+    reader.join();
     EXPECT_EQ(mpmm_set_option("trace_ops", "0"), 0);
 }
 
