@@ -2,10 +2,12 @@
 #include "backend/backend.hpp"
 #include "backend/fixed_region.hpp"
 
+#include <atomic>
 #include <cstring>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <memory>
+#include <thread>
 #include <vector>
 
 namespace mpmm {
@@ -87,6 +89,35 @@ TEST(FixedRegion, RefusesWhatIsTooSmall) {
     EXPECT_FALSE(make_fixed_region(callbacks, nullptr, chunk, page, chunk));
     EXPECT_FALSE(make_fixed_region(callbacks, small.data(), ~std::size_t{0}, page, chunk));
     EXPECT_FALSE(make_fixed_region(callbacks, small.data(), 0, page, chunk));
+    // At the end of all addresses, where rounding up begins anew.
+    EXPECT_FALSE(make_fixed_region(callbacks, reinterpret_cast<void*>(~std::uintptr_t{0} - 2), 1, page, chunk));
+}
+
+TEST(FixedRegion, ThreadsNeverGetTheSamePages) {
+    constexpr std::size_t size = 2 * chunk;
+    const auto region = std::make_unique<std::byte[]>(size);
+    mpmm_backend callbacks;
+    ASSERT_TRUE(make_fixed_region(callbacks, region.get(), size, page, chunk));
+    // The search for free pages takes its time.
+    ASSERT_NE(callbacks.allocate(callbacks.context, size / 2, page), nullptr);
+    std::atomic<int> begun{0};
+    const auto work = [&](std::uint64_t number) {
+        ++begun;
+        while (begun != 2) std::this_thread::yield();
+        for (std::uint64_t i = 0; i < 100000; ++i) {
+            const std::size_t length = page * (1 + i % 5);
+            auto* const memory = static_cast<std::uint64_t*>(callbacks.allocate(callbacks.context, length, page));
+            ASSERT_NE(memory, nullptr);
+            std::uint64_t* const last = memory + length / sizeof *memory - 1;
+            *memory = *last = number << 32 | i;
+            if (i % 16 == 0) std::this_thread::yield();
+            ASSERT_TRUE(*memory == (number << 32 | i) && *last == *memory);
+            ASSERT_EQ(callbacks.deallocate(callbacks.context, memory, length), 0);
+        }
+    };
+    std::thread one(work, 1), other(work, 2);
+    one.join();
+    other.join();
 }
 
 }  // namespace
