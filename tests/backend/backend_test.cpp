@@ -90,7 +90,8 @@ TEST(FixedRegion, RefusesWhatIsTooSmall) {
     EXPECT_FALSE(make_fixed_region(callbacks, small.data(), ~std::size_t{0}, page, chunk));
     EXPECT_FALSE(make_fixed_region(callbacks, small.data(), 0, page, chunk));
     // At the end of all addresses, where rounding up begins anew.
-    EXPECT_FALSE(make_fixed_region(callbacks, reinterpret_cast<void*>(~std::uintptr_t{0} - 2), 1, page, chunk));
+    for (const std::uintptr_t before_end : {2, 100})
+        EXPECT_FALSE(make_fixed_region(callbacks, reinterpret_cast<void*>(~std::uintptr_t{0} - before_end), before_end / 2, page, chunk));
 }
 
 TEST(FixedRegion, ThreadsNeverGetTheSamePages) {
