@@ -117,7 +117,6 @@ def steps(mutant):
         yield from programs(f"stress_test{mode}", library=f"mpmm{mode}_objects", environment=UNTOUCHED)
     for target in (*FUZZERS.get(layer, ()), "fuzz_heap_verify"):
         yield fuzz(target, 10)
-    yield from programs("layers_verify_test", "layers_test", environment=NO_NAMES)
 
 
 def order_steps(mutant):
