@@ -40,7 +40,16 @@ void Executor::do_lcache_purge(const Operation&) {
     if (exact()) expect(before - now == released, "lcache_purge says ", released, " bytes, the backend got ", before - now);
 }
 
-void Executor::do_purge(const Operation&) { mpmm_purge(); }
+void Executor::do_purge(const Operation&) {
+    const auto purged_bytes = [&] {
+        mpmm_stats stats{};
+        stats.struct_size = sizeof stats;
+        subject_.stats(stats);
+        return stats.purged_bytes;
+    };
+    const std::size_t before = purged_bytes(), purged = mpmm_purge();
+    if (!concurrent_) expect(purged_bytes() - before == purged, "purge says ", purged, " bytes, the statistics ", purged_bytes() - before);
+}
 
 void Executor::do_trim(const Operation& operation) {
     const std::size_t before = backend_.outstanding();

@@ -86,7 +86,7 @@ bool make_fixed_region(mpmm_backend& backend, void* memory, std::size_t size, st
     if (header < start || header + sizeof(FixedRegion) + FixedRegion::bits_size(size / page) >= end) return false;
     const std::uintptr_t first = align_up(header + sizeof(FixedRegion) + FixedRegion::bits_size(size / page), page);
     const std::uintptr_t aligned = align_up(first + page, chunk);
-    if (aligned < first || aligned + chunk < aligned || aligned + chunk > end) return false;
+    if (first < header || aligned < first || aligned + chunk < aligned || aligned + chunk > end) return false;
     auto* const region = ::new (reinterpret_cast<void*>(header)) FixedRegion(first, (end - first) / page, page);
     backend = mpmm_backend{};
     backend.struct_size = sizeof backend;
