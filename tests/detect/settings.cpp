@@ -31,6 +31,10 @@ void far_overflow() {
     static_cast<volatile char*>(block)[100 + 1000] = 1;
     free_the_block(block);
 }
+void overflow_and_go_on() {
+    static_cast<volatile char*>(allocate_the_block(100))[100] = 1;
+    allocate_the_block(100);
+}
 void odd_overread() {
     volatile char* const block = allocate_the_block(13);
     std::printf("read %d\n", block[13] != 0);
@@ -57,8 +61,8 @@ void many_at_once() {
 const struct {
     const char* name;
     void (*run)();
-} cases[] = {
-    {"twice", twice}, {"far_overflow", far_overflow}, {"odd_overread", odd_overread}, {"lost", lost}, {"many_at_once", many_at_once}};
+} cases[] = {{"twice", twice}, {"far_overflow", far_overflow}, {"overflow_and_go_on", overflow_and_go_on}, {"odd_overread", odd_overread},
+             {"lost", lost},   {"many_at_once", many_at_once}};
 
 }  // namespace
 

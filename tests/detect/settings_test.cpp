@@ -4,6 +4,7 @@
 #include "support/process.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <csignal>
 #include <filesystem>
 #include <gtest/gtest.h>
@@ -67,6 +68,23 @@ TEST(Settings, LongRedzonesCatchFarOverflows) {
     EXPECT_EQ(far.kind, "heap-buffer-overflow");
     ASSERT_TRUE(far.location);
     EXPECT_EQ(far.location->distance, 1000u);
+}
+
+TEST(Settings, ChecksFindDamageAtTheNextOperation) {
+    const Report report = only(settings("overflow_and_go_on", "guard_sample_rate=0:check_interval=1"));
+    EXPECT_EQ(report.kind, "heap-buffer-overflow");
+    EXPECT_TRUE(shows(report.current, "allocate_the_block"));
+}
+
+TEST(Settings, ReportsShowTheBitsAroundTheBlock) {
+    const test::Outcome outcome = settings("twice", "guard_sample_rate=0");
+    std::smatch found;
+    // In a program of one thread nothing comes back from others, and of the first blocks of a size most are free; this one is not yet.
+    ASSERT_TRUE(std::regex_search(outcome.err, found, std::regex("=>word [0-9]+: free 0x([0-9a-f]+) remote 0x0  bit ([0-9]+)\n")))
+        << outcome.text();
+    const std::uint64_t free_map = std::stoull(found[1], nullptr, 16);
+    EXPECT_GT(std::popcount(free_map), 16) << outcome.text();
+    EXPECT_EQ(free_map >> std::stoul(found[2]) & 1, 0u) << outcome.text();
 }
 
 TEST(Settings, GuardAlignOneMakesEveryEndExact) {
