@@ -195,6 +195,14 @@ void deleted_program() {
     say("done\n");
 }
 
+/// Not the library's business: a block that is not freed, and a page that the program itself closed.
+void program_closes_its_page() {
+    auto* const block = static_cast<volatile char*>(std::malloc(4096));
+    must(block != nullptr && ::mprotect(const_cast<char*>(block), 4096, PROT_NONE) == 0, "mprotect");
+    block[0] = 1;
+    say("came back\n");
+}
+
 const char constant_data[] = "constant";
 char global_variable[64];
 
@@ -240,6 +248,7 @@ constexpr Case cases[] = {
     {"leaks_at_many_places", leaks_at_many_places},
     {"deleted_program", deleted_program},
     {"frees_all_over", frees_all_over},
+    {"program_closes_its_page", program_closes_its_page},
 };
 
 }  // namespace

@@ -111,6 +111,13 @@ TEST(Hostile, AProgramWhoseFileIsDeletedHasNames) {
     EXPECT_NE(outcome.err.find("hostile.cpp:"), std::string::npos) << outcome.text();
 }
 
+TEST(Hostile, AFaultOfTheProgramsOwnIsNotReported) {
+    const test::Outcome outcome = hostile("program_closes_its_page", "guard_sample_rate=1:halt_on_error=0");
+    EXPECT_TRUE(outcome.killed_by(SIGSEGV)) << outcome.text();
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_EQ(outcome.err, "");
+}
+
 TEST(Hostile, WildFreesSayWhatLiesThere) {
     const test::Outcome outcome = hostile("frees_all_over", "halt_on_error=0:symbolizer=0");
     expect_done(outcome);
