@@ -41,14 +41,12 @@ void Executor::do_lcache_purge(const Operation&) {
 }
 
 void Executor::do_purge(const Operation&) {
-    const auto purged_bytes = [&] {
-        mpmm_stats stats{};
-        stats.struct_size = sizeof stats;
-        subject_.stats(stats);
-        return stats.purged_bytes;
-    };
-    const std::size_t before = purged_bytes(), purged = mpmm_purge();
-    if (!concurrent_) expect(purged_bytes() - before == purged, "purge says ", purged, " bytes, the statistics ", purged_bytes() - before);
+    if (concurrent_) {
+        mpmm_purge();
+        return;
+    }
+    const std::size_t before = checked_stats().purged_bytes, purged = mpmm_purge(), now = checked_stats().purged_bytes;
+    expect(now - before == purged, "purge says ", purged, " bytes, the statistics ", now - before);
 }
 
 void Executor::do_trim(const Operation& operation) {
