@@ -7,6 +7,7 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <memory>
+#include <sys/resource.h>
 #include <thread>
 #include <vector>
 
@@ -38,6 +39,23 @@ TEST(SystemBackend, AlignsWithoutLeavingAnythingMapped) {
         EXPECT_EQ(backend.mapped(), 0u);
         EXPECT_LE(mapped_pages(), before + 16);
     }
+}
+
+/// Where addresses are limited: only the first mapping takes more than it keeps, to cut an aligned one out of it.
+TEST(SystemBackend, AlignsWhereThereIsNoRoomToTrim) {
+    Backend backend;
+    constexpr std::size_t size = 8 * chunk;
+    void* const first = backend.allocate(size, size);
+    ASSERT_NE(first, nullptr);
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_AS, &before), 0);
+    const rlimit tight{mapped_pages() * page + size + size / 2, before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_AS, &tight), 0);
+    void* const second = backend.allocate(size, size);
+    ASSERT_EQ(::setrlimit(RLIMIT_AS, &before), 0);
+    EXPECT_NE(second, nullptr);
+    if (second != nullptr) backend.deallocate(second, size);
+    backend.deallocate(first, size);
 }
 
 TEST(SystemBackend, RefusesWhatCannotBe) {

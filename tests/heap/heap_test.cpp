@@ -219,6 +219,21 @@ TYPED_TEST(HeapTest, ImpossibleRequestsLeaveTheHeapWhole) {
     H::free(before);
 }
 
+/// Whose memory the heap has given back too.
+TYPED_TEST(HeapTest, ReallocSaysWhatFreedBlocksWere) {
+    using H = typename TestFixture::H;
+    static int foreign = 0;
+    for (const std::size_t size : {std::size_t{100}, 3 * TestFixture::G::chunk}) {
+        void* const block = H::malloc(size);
+        H::free(block);
+        EXPECT_DEATH(H::realloc(block, 10, true), "double-free on address");
+        H::trim(0);
+        // With a small block's memory went what was known of it, where its slot's header lies in the slot.
+        EXPECT_DEATH(H::realloc(block, 10, true), size == 100 ? "(double|invalid)-free on address" : "double-free on address");
+    }
+    EXPECT_DEATH(H::realloc(&foreign, 10, true), "invalid-free on address");
+}
+
 TYPED_TEST(HeapTest, DescribesAddresses) {
     using H = typename TestFixture::H;
     auto* const small = static_cast<std::byte*>(H::malloc(100));

@@ -37,7 +37,7 @@ UNIT = {
     "block": "block/block_allocator block/size_classes",
     "tcache": "tcache/thread_cache",
     "heap": "verify/invariants heap/heap | verify/invariants_lists verify/seams",
-    "front": "",
+    "front": "| verify/fork_locks",
     "api": "",
     "verify": "verify/invariants verify/running | verify/invariants_lists verify/seams verify/reachability verify/symbolize",
 }
