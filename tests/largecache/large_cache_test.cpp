@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "largecache/large_cache.hpp"
 #include "configs.hpp"
+#include "support/waits.hpp"
 #include "tcache/shared.hpp"
 
 #include <map>
@@ -47,6 +48,16 @@ TYPED_TEST(LargeCacheTest, SplitsAndCoalesces) {
     EXPECT_EQ(this->large.cached_bytes(), 8 * G::chunk);
     EXPECT_EQ(this->large.trim(0), 8 * G::chunk);
     EXPECT_EQ(this->shared.locate(whole)->owner().state(), OwnerState::foreign);
+}
+
+TYPED_TEST(LargeCacheTest, SizesAreReadUnderTheLock) {
+    using G = typename TypeParam::Geometry;
+    auto* const block = static_cast<std::byte*>(this->large.allocate(3 * G::chunk, 1, false));
+    std::size_t size = 0;
+    test::expect_to_wait([&] { this->large.lock().lock(); }, [&] { this->large.lock().unlock(); },
+                         [&] { size = this->large.used_size(block); });
+    EXPECT_EQ(size, 3 * G::chunk);
+    this->free(block);
 }
 
 TYPED_TEST(LargeCacheTest, RandomRunsNeverOverlapAndAllComesBack) {

@@ -127,6 +127,23 @@ void check_forms() {
                 }
 }
 
+/// Nobody pays for zeroes: a block that comes back holds what it held, or what verify paints fresh ones with.
+void check_that_nothing_is_zeroed() {
+    constexpr std::size_t size = 256;
+    for (const Form& form : forms) {
+        constexpr std::align_val_t alignment{64};
+        void* const first = form.allocate(size, alignment);
+        std::memset(first, 0xff, size);
+        ESCAPE(first);
+        form.free[0](first, size, alignment);
+        auto* const second = static_cast<volatile unsigned char*>(form.allocate(size, alignment));
+        std::size_t zeroes = 0;
+        for (std::size_t i = 0; i < size; ++i) zeroes += second[i] == 0;
+        CHECK(zeroes < size);
+        form.free[0](const_cast<unsigned char*>(second), size, alignment);
+    }
+}
+
 /// True when the form reported that there is no memory, the way it must.
 bool fails_properly(const Form& form) {
     try {
@@ -140,6 +157,11 @@ int handler_calls = 0;
 
 void check_out_of_memory() {
     for (const Form& form : forms) {
+        // While there is memory nobody asks the handler.
+        handler_calls = 0;
+        std::set_new_handler([] { ++handler_calls; });
+        form.free[0](form.allocate(100, std::align_val_t{64}), 100, std::align_val_t{64});
+        CHECK(handler_calls == 0);
         std::set_new_handler(nullptr);
         CHECK(fails_properly(form));
         // The handler is called again and again, until it gives up.
@@ -217,6 +239,7 @@ void check_cxx_operators(const char* library) {
     check_where_it_comes_from(library);
     if (failed_checks != 0) return;
     check_forms();
+    check_that_nothing_is_zeroed();
     check_out_of_memory();
     check_handler_that_helps();
     check_expressions();

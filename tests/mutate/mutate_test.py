@@ -331,6 +331,9 @@ class Results(WithFolder):
         self.assertIsNotNone(results.known(other, "file", "another tree", {other.key: "a reason"}))
         self.assertIsNone(results.known(other, "another file", "another tree", {other.key: "a reason"}))
         self.assertEqual(store.Results(path).all, {one.id: result_of(one, "killed"), other.id: result_of(other, "survived")})
+        # No test can kill what is the same program.
+        results.add(result_of(other, "unchanged"))
+        self.assertIsNotNone(results.known(other, "file", "another tree"))
 
     def test_score(self):
         texts = ["i <= last", "total < 0", "total += i++", "total = 0;", "return total"]

@@ -41,11 +41,11 @@ class Results:
                 file.write("\n" * torn + json.dumps(dataclasses.asdict(result)) + "\n")
 
     def known(self, mutant, source, tree, equivalent=()):
-        """A killed mutant stays dead while its file is the same; one that lived may die of a new test, unless it is equivalent."""
+        """A killed mutant stays dead while its file is the same; one that lived may die of a new test, unless it cannot be told from the original."""
         result = self.all.get(mutant.id)
         if result is None or result.source != source:
             return None
-        return result if result.outcome in ("killed", "stillborn") or result.tree == tree or result.key in equivalent else None
+        return result if result.outcome in ("killed", "stillborn", "unchanged") or result.tree == tree or result.key in equivalent else None
 
 
 class Score:

@@ -37,6 +37,23 @@ TYPED_TEST(PersistentTest, GivesZeroedAlignedMemoryThatNeverOverlaps) {
     EXPECT_EQ(persistent.allocate(~std::size_t{0}, 8), nullptr);
 }
 
+TYPED_TEST(PersistentTest, NeighboursDoNotOverlap) {
+    using G = typename TypeParam::Geometry;
+    Backend backend;
+    Persistent<G> persistent(backend);
+    ASSERT_NE(persistent.allocate(1, 1), nullptr);
+    std::byte *begin = nullptr, *end = nullptr;
+    persistent.for_each_range([&](std::uintptr_t from, std::uintptr_t to) {
+        begin = reinterpret_cast<std::byte*>(from);
+        end = reinterpret_cast<std::byte*>(to);
+    });
+    EXPECT_TRUE(persistent.overlaps(begin, 1));
+    EXPECT_TRUE(persistent.overlaps(end - 1, 1));
+    EXPECT_TRUE(persistent.overlaps(begin - 1, 2));
+    EXPECT_FALSE(persistent.overlaps(begin - 1, 1));
+    EXPECT_FALSE(persistent.overlaps(end, G::chunk));
+}
+
 TYPED_TEST(PersistentTest, RangesAreCompleteWhenTheyAreSeen) {
     using G = typename TypeParam::Geometry;
     Backend backend;

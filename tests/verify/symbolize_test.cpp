@@ -312,6 +312,17 @@ TEST_F(SymbolizeBadTool, OnlyWholeLocationsCount) {
     }
 }
 
+/// The supervisor hears of the end of what the tool started and left, and the tool itself goes on.
+TEST_F(SymbolizeBadTool, LeavesAChildThatEnds) {
+    symbolize::set_time_limit(20'000);
+    const Script tool("llvm-symbolizer",
+                      "(sleep 0.1 &); sleep 0.4; read -r l; for a in $l; do :; done; printf '%s\\nf\\na.c:7:3\\n' $a; cat >/dev/null");
+    const std::vector<Seen> seen = frames({in_static().pc}, tool.path());
+    ASSERT_EQ(seen.size(), 1u);
+    EXPECT_EQ(seen[0].function, "f");
+    EXPECT_EQ(seen[0].line, 7u);
+}
+
 TEST_F(SymbolizeBadTool, LongNamesAreCutAndControlCharactersReplaced) {
     symbolize::set_time_limit(20'000);
     const Script tool("llvm-symbolizer",
