@@ -14,10 +14,13 @@ import measure
 
 INPUTS = pathlib.Path(__file__).resolve().parent / "inputs"
 
-OWN = [
-    "random_replace", "larson", "producer_consumer", "xmalloc_like", "churn_large", "small_pingpong", "tree_build",
-    "size_drift", "realloc_grow", "thread_churn", "frag_runs", "peak_release", "tiny",
-]  # fmt: skip
+# The program where its name is another, and what it gets behind the scale.
+OWN = {
+    "random_replace": (), "larson": (), "producer_consumer": (), "xmalloc_like": (), "size_mix": (), "size_mix_2": ("size_mix", 2),
+    "phases": (), "server_mix": (), "false_sharing": (), "false_sharing_passive": ("false_sharing", "passive"), "one_size": (),
+    "one_size_2": ("one_size", 2), "churn_large": (), "small_pingpong": (), "tree_build": (), "size_drift": (), "realloc_grow": (),
+    "zeroed": (), "thread_churn": (), "frag_runs": (), "peak_release": (), "tiny": (),
+}  # fmt: skip
 DEMO = ["python_malloc", "sqlite3", "g++", "redis"]
 
 
@@ -27,12 +30,12 @@ class Workload:
     run: Callable[[measure.Runner, str], measure.Result]
 
 
-def own(name, scale):
+def own(name, scale, program=None, *arguments):
     """One of the bench_ programs; the tiny one runs often, because one run is too short to time."""
 
     def run(runner, preload):
         repeat = max(1, int(200 * scale)) if name == "tiny" else 1
-        return runner.run([runner.binaries / f"bench_{name}", scale], preload, repeat=repeat)
+        return runner.run([runner.binaries / f"bench_{program or name}", scale, *arguments], preload, repeat=repeat)
 
     return Workload(name, run)
 
@@ -56,8 +59,8 @@ def text_file(runner):
     return path
 
 
-def compress(runner, preload):
-    return runner.run(["xz", "-3", "-T1", "-c", text_file(runner)], preload)
+def compress(threads, runner, preload):
+    return runner.run(["xz", "-3", f"-T{threads}", "--block-size=1MiB", "-c", text_file(runner)], preload)
 
 
 @functools.cache
@@ -131,8 +134,11 @@ def all_workloads(scale):
         command("sqlite3", ["sqlite3", ":memory:"], stdin=INPUTS / "queries.sql"),
         command("lua", ["lua5.4", INPUTS / "tables.lua"]),
         command("perl", ["perl", INPUTS / "text.pl"], environment={"PERL_HASH_SEED": "0"}),
-        Workload("xz", compress),
+        Workload("xz", functools.partial(compress, 1)),
+        Workload("xz_T0", functools.partial(compress, 0)),
         command("g++", ["g++", "-std=c++20", "-O1", "-S", "-o", "-", INPUTS / "heavy.cpp"]),
+        command("clang++", ["clang++-19", "-std=c++20", "-O1", "-S", "-o", "-", INPUTS / "heavy.cpp"]),
+        command("node", ["node", INPUTS / "buffers.js"]),
         Workload("redis", redis),
     ]
-    return {workload.name: workload for workload in [*(own(name, scale) for name in OWN), *real]}
+    return {workload.name: workload for workload in [*(own(name, scale, *how) for name, how in OWN.items()), *real]}

@@ -277,6 +277,24 @@ TYPED_TEST(ThreadCacheTest, DoubleFreesAreFoundInTheCombiningBuffer) {
     options::set("halt_on_error", 13, "1", 1);
 }
 
+/// Found when the bin is aimed at the word, before the block could be handed out for either free.
+TYPED_TEST(ThreadCacheTest, WhatOwnerAndAnotherFreeIsHandedOutOnce) {
+    options::set("halt_on_error", 13, "0", 1);
+    std::vector<void*> blocks;
+    for (int i = 0; i < 70; ++i) blocks.push_back(this->take(this->a));
+    void* const twice = blocks[3];
+    ::testing::internal::CaptureStderr();
+    this->give(this->b, twice);
+    this->b.flush();
+    this->give(this->a, twice);
+    std::size_t times = 0;
+    for (unsigned left = 2 * this->block_of(twice).blocks; left != 0; --left) times += this->take(this->a) == twice;
+    const std::string text = ::testing::internal::GetCapturedStderr();
+    EXPECT_NE(text.find("double-free"), std::string::npos) << text;
+    EXPECT_EQ(times, 1u);
+    options::set("halt_on_error", 13, "1", 1);
+}
+
 /// A bin takes from an entry of the combining buffer, the block allocator's record gets a life at another address, and a block of that one
 /// comes into the entry: the bin must not look for it at the old address.
 TYPED_TEST(ThreadCacheTest, CombiningBufferTellsTheLivesOfARecordApart) {
