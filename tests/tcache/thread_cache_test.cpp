@@ -277,6 +277,47 @@ TYPED_TEST(ThreadCacheTest, DoubleFreesAreFoundInTheCombiningBuffer) {
     options::set("halt_on_error", 13, "1", 1);
 }
 
+/// Each costs a slow path less: not only the right result, but on the quick way.
+TYPED_TEST(ThreadCacheTest, FullOnesAndNeighboursOfHeadersAreFreedOnTheFastPath) {
+    using Cache = typename TestFixture::Cache;
+    std::vector<void*> blocks{this->take(this->a)};
+    auto& block = this->block_of(blocks[0]);
+    while (&this->block_of(blocks.back()) == &block) blocks.push_back(this->take(this->a));
+    ASSERT_EQ(block.owner().state(), OwnerState::full);
+    const bool intrusive = Shared<TypeParam>::shapes[TestFixture::index].intrusive;
+    EXPECT_EQ((intrusive ? this->a.template free_own<true, OwnerState::full>(blocks[0], &block)
+                         : this->a.template free_own<false, OwnerState::full>(blocks[0], &block)),
+              Cache::Freed::done);
+    // A block behind an intrusive header.
+    void* small = this->take(this->a, 0);
+    auto& with_header = this->block_of(small);
+    if (with_header.reserved_count == 0) return;
+    while (small != with_header.address(with_header.reserved_first + with_header.reserved_count)) {
+        small = this->take(this->a, 0);
+        ASSERT_EQ(&this->block_of(small), &with_header);
+    }
+    EXPECT_NE((this->a.template free_own<true, OwnerState::active>(small, &with_header)), Cache::Freed::not_here);
+}
+
+TYPED_TEST(ThreadCacheTest, LooksAtTheClockAsOftenAsItIsWorthIt) {
+    const auto beats = [&] {
+        int count = 0;
+        while (!this->a.beat()) ++count;
+        return count;
+    };
+    std::uint64_t now = 1000;
+    this->a.rearm(now);
+    for (int i = 0; i < 10; ++i) this->a.rearm(now);
+    const int many = beats();
+    EXPECT_GT(many, 1000) << "they are quick";
+    this->a.rearm(now += 20);
+    const int fewer = beats();
+    EXPECT_LT(fewer, many);
+    EXPECT_GT(fewer, many / 4);
+    this->a.rearm(now += 1000);
+    EXPECT_LE(beats(), 1) << "the program allocates little";
+}
+
 /// Found when the bin is aimed at the word, before the block could be handed out for either free.
 TYPED_TEST(ThreadCacheTest, WhatOwnerAndAnotherFreeIsHandedOutOnce) {
     options::set("halt_on_error", 13, "0", 1);
