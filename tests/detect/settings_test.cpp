@@ -87,6 +87,21 @@ TEST(Settings, ReportsShowTheBitsAroundTheBlock) {
     EXPECT_EQ(free_map >> std::stoul(found[2]) & 1, 0u) << outcome.text();
 }
 
+TEST(Settings, ReportsBracketTheChangedBytesAndNothingElse) {
+    const test::Outcome outcome = settings("overflow_and_go_on", "guard_sample_rate=0:halt_on_error=0");
+    const std::regex line("(=>|  )0x[0-9a-f]+:((?:[ \\[\\]](?:[0-9a-f]{2}|  )){16}\\]?)\n");
+    std::size_t lines = 0, with_brackets = 0;
+    for (std::sregex_iterator found(outcome.err.begin(), outcome.err.end(), line), end; found != end; ++found, ++lines) {
+        const std::string bytes = (*found)[2];
+        const auto brackets = std::count(bytes.begin(), bytes.end(), '[');
+        EXPECT_EQ(brackets, std::count(bytes.begin(), bytes.end(), ']')) << outcome.text();
+        EXPECT_EQ(brackets, (*found)[1] == "=>" ? 1 : 0) << outcome.text();
+        with_brackets += brackets != 0;
+    }
+    EXPECT_GT(lines, with_brackets) << outcome.text();
+    EXPECT_GE(with_brackets, 1u) << outcome.text();
+}
+
 TEST(Settings, GuardAlignOneMakesEveryEndExact) {
     const test::Outcome aligned = settings("odd_overread", "guard_sample_rate=1");
     EXPECT_TRUE(aligned.exited_with(0)) << aligned.text();

@@ -358,6 +358,21 @@ TYPED_TEST(ThreadCacheTest, CombiningBufferTellsTheLivesOfARecordApart) {
     this->shared.large.free(*static_cast<mpmm::Run*>(this->shared.locate(large)), large);
 }
 
+TYPED_TEST(ThreadCacheTest, WhatWaitsForABlockAllocatorThatIsGoneWasFreedTwice) {
+    options::set("halt_on_error", 13, "0", 1);
+    std::vector<void*> blocks{this->take(this->a)};
+    auto& block = this->block_of(blocks[0]);
+    while (&this->block_of(blocks.back()) == &block) blocks.push_back(this->take(this->a));
+    ::testing::internal::CaptureStderr();
+    this->give(this->b, blocks[0]);
+    // Verify notices the second free here, release not before it loses its place.
+    for (void* const each : blocks) this->give(this->a, each);
+    this->b.flush();
+    const std::string text = ::testing::internal::GetCapturedStderr();
+    EXPECT_NE(text.find("double-free"), std::string::npos) << text;
+    options::set("halt_on_error", 13, "1", 1);
+}
+
 TYPED_TEST(ThreadCacheTest, EveryClassGivesAndTakes) {
     for (unsigned of = 0; of < TestFixture::Classes::count; ++of) {
         std::set<void*> live;
