@@ -39,7 +39,7 @@ UNIT = {
     "heap": "verify/invariants heap/heap | verify/invariants_lists verify/seams",
     "front": "| verify/fork_locks",
     "api": "",
-    "verify": "verify/invariants verify/running | verify/invariants_lists verify/seams verify/reachability verify/symbolize",
+    "verify": "verify/invariants verify/running | verify/quarantine verify/invariants_lists verify/seams verify/reachability verify/symbolize",
 }
 # The fuzz targets that know a layer best.
 FUZZERS = {
