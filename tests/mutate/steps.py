@@ -29,7 +29,8 @@ NO_NAMES = {"MPMM_OPTIONS": "symbolizer=0"}
 
 # The unit tests of each layer, below tests/. Those after the bar are parts of machinery_test, or of layers_verify_test only.
 UNIT = {
-    "platform": "platform/bits platform/lock | platform/modules platform/roots platform/stop_world platform/unwind_code platform/unwind",
+    "platform": "platform/bits platform/lock"
+    " | platform/modules platform/roots platform/stop_world platform/unwind_code platform/unwind verify/symbolize",
     "backend": "backend/backend",
     "persistent": "persistent/persistent",
     "chunkmap": "chunkmap/chunk_map",
