@@ -23,20 +23,20 @@ __attribute__((section("__libfuzzer_extra_counters"))) static std::uint8_t order
 #if defined(MPMM_FUZZ_TSAN)
 /// Instead of the C library's: each virtual thread has an errno of its own, or every failure would race with every other.
 extern "C" int* __errno_location() noexcept {
-    static constinit int numbers[mpmm::schedule::max_threads]{};
+    static constinit int numbers[mpmm::fuzz::max_fibers]{};
     return &numbers[mpmm::schedule::thread_index];
 }
 #endif
 
 namespace mpmm::fuzz {
 
-using schedule::Access, schedule::Point, schedule::thread_index, schedule::max_threads;
+using schedule::Access, schedule::Point, schedule::thread_index;
 
 /// The stacks, and the way from one to another.
 class FiberScheduler::Fibers {
   public:
     explicit Fibers(FiberScheduler& scheduler) {
-        for (unsigned thread = 0; thread < max_threads; ++thread) {
+        for (unsigned thread = 0; thread < max_fibers; ++thread) {
             void* const stack = ::mmap(nullptr, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
             if (stack == MAP_FAILED) std::abort();
             sides_[thread].bottom = stack;
@@ -98,7 +98,7 @@ class FiberScheduler::Fibers {
         (void)fake_stack;
     }
 
-    Side sides_[max_threads + 1];
+    Side sides_[max_fibers + 1];
     unsigned current_ = main_thread, left_ = main_thread;
 };
 
@@ -134,7 +134,7 @@ std::optional<Failure> FiberScheduler::run(const Plan& plan, std::function<void(
     notes_.clear();
     trace_hash_ = 0xcbf29ce484222325u;
     lowest_priority_ = 0;
-    for (unsigned thread = 0; thread < max_threads; ++thread) {
+    for (unsigned thread = 0; thread < max_fibers; ++thread) {
         states_[thread] = thread < plan.threads ? State::ready : State::idle;
         priorities_[thread] = static_cast<int>(1 + (random_() >> 8));
         last_site_[thread] = 0;
@@ -208,9 +208,9 @@ void FiberScheduler::note(std::string text) {
 }
 
 unsigned FiberScheduler::highest() const {
-    unsigned best = max_threads;
+    unsigned best = max_fibers;
     for (unsigned thread = 0; thread < plan_.threads; ++thread)
-        if (is_ready(thread) && (best == max_threads || priorities_[thread] > priorities_[best])) best = thread;
+        if (is_ready(thread) && (best == max_fibers || priorities_[thread] > priorities_[best])) best = thread;
     return best;
 }
 
@@ -224,7 +224,7 @@ unsigned FiberScheduler::choose(const Point& point) {
             for (; next_switch_ < switches_.size() && switches_[next_switch_].at <= step_; ++next_switch_) drop(current);
             return highest();
         case Strategy::random: {
-            unsigned ready[max_threads], count = 0;
+            unsigned ready[max_fibers], count = 0;
             for (unsigned thread = 0; thread < plan_.threads; ++thread)
                 if (is_ready(thread) && (!waits || thread != current)) ready[count++] = thread;
             return count != 0 ? ready[random_.below(count)] : current;

@@ -79,7 +79,7 @@ class FiberScheduler final : public schedule::Scheduler {
     class Fibers;
     enum class State : std::uint8_t { idle, ready, asleep, ended };
 
-    static constexpr unsigned main_thread = schedule::max_threads;
+    static constexpr unsigned main_thread = max_fibers;
 
     void begin(const schedule::Point& point);
     unsigned choose(const schedule::Point& point);
@@ -107,16 +107,16 @@ class FiberScheduler final : public schedule::Scheduler {
     std::function<void(unsigned)> body_;
     std::optional<Failure> failure_;
     Xorshift random_{0};
-    State states_[schedule::max_threads]{};
-    const void* asleep_on_[schedule::max_threads]{};
-    int priorities_[schedule::max_threads]{};
+    State states_[max_fibers]{};
+    const void* asleep_on_[max_fibers]{};
+    int priorities_[max_fibers]{};
     int lowest_priority_ = 0;
     bool running_ = false, keeps_trace_ = false;
     std::uint32_t step_ = 0, last_progress_ = 0, choice_ = 0;
     std::size_t next_switch_ = 0, next_age_ = 0;
     std::vector<Directive> switches_, ages_, recorded_;
     std::uint64_t trace_hash_ = 0;
-    std::size_t last_site_[schedule::max_threads]{};
+    std::size_t last_site_[max_fibers]{};
     std::array<Stored, 512> stored_{};
     std::vector<Step> trace_;
     std::vector<Note> notes_;

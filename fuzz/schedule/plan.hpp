@@ -14,6 +14,9 @@
 
 namespace mpmm::fuzz {
 
+/// That have a fiber. Few: what two or three threads do to each other is what is looked for.
+inline constexpr unsigned max_fibers = 4;
+
 enum class Strategy : std::uint8_t { pct, random, directed };
 
 /// At a step another thread goes on (or, for pct, the running one drops); or a load, counted among those that had a choice, sees an old value.

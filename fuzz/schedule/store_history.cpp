@@ -40,7 +40,7 @@ std::uint64_t StoreHistory::lowest(unsigned thread, const schedule::Point& point
             break;
         }
     }
-    for (unsigned other = 0; other < schedule::max_threads; ++other) {
+    for (unsigned other = 0; other < max_fibers; ++other) {
         const Seen& seen = object.seen[other];
         if (other == thread || (seen.tick != 0 && seen.tick <= clocks_[thread][other])) lowest = std::max(lowest, seen.number);
     }

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "platform/schedule.hpp"
+#include "schedule/plan.hpp"
 
 #include <array>
 #include <cstddef>
@@ -27,7 +28,7 @@ class VectorClock {
     }
 
   private:
-    std::array<std::uint32_t, schedule::max_threads> ticks_{};
+    std::array<std::uint32_t, max_fibers> ticks_{};
 };
 
 class StoreHistory {
@@ -63,7 +64,7 @@ class StoreHistory {
     struct Object {
         std::array<Store, kept> stores;
         std::uint64_t count = 0;  ///< stores ever; the last is number count - 1
-        std::array<Seen, schedule::max_threads> seen{};
+        std::array<Seen, max_fibers> seen{};
 
         Store& at(std::uint64_t number) { return stores[number % kept]; }
         std::uint64_t oldest() const { return count > kept ? count - kept : 0; }
@@ -74,7 +75,7 @@ class StoreHistory {
     void push(Object& object, unsigned thread, const schedule::Point& point, std::uint64_t value, const VectorClock* sequence);
 
     std::unordered_map<const void*, Object> objects_;
-    std::array<VectorClock, schedule::max_threads> clocks_{};
+    std::array<VectorClock, max_fibers> clocks_{};
 };
 
 }  // namespace mpmm::fuzz

@@ -106,12 +106,10 @@ size_t mpmm_good_alignment(size_t size) noexcept { return Front::good_alignment(
 size_t mpmm_usable_size(const void* block) noexcept { return Front::usable_size(block); }
 
 size_t mpmm_malloc_batch(size_t size, size_t count, void** blocks) noexcept {
-    size_t done = 0;
-    while (done < count && (blocks[done] = Front::sized_malloc(size)) != nullptr) ++done;
-    return done;
+    return Front::malloc_batch(size, count, blocks);
 }
 void mpmm_free_batch(size_t size, size_t count, void* const* blocks) noexcept {
-    for (size_t i = 0; i < count; ++i) Front::free_sized(Family::malloc, blocks[i], size);
+    Front::free_batch(size, count, blocks);
 }
 
 // ---- thread caches, large cache, persistent allocator ----

@@ -70,7 +70,8 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     unsigned used_words() const { return (blocks + 63u) / 64u; }
     bool checked() const { return blocks < 64; }
     /// Blocks that must come back before a full block allocator is used again. Measured, see docs/architecture.md.
-    unsigned wake_threshold() const { return std::max(1u, blocks / 16u); }
+    unsigned wake_threshold() const { return wake_threshold(blocks); }
+    static unsigned wake_threshold(unsigned all) { return std::max(1u, all / 16u); }
     std::byte* address(unsigned index) const { return base + std::size_t{index} * size; }
     std::size_t free_word(unsigned w) const { return free_map[w].load(relaxed); }
 
@@ -111,10 +112,13 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     /// `returned` is read relaxed: a count that is one too low delays the wake-up to the next free. It cannot be put off for ever, because
     /// the remote map's share, which seq_cst makes exact (of several threads that publish and then count, the last one counts them all), and
     /// the owner's share each suffice alone: at most twice the threshold stays back.
-    bool worth_waking() const {
+    bool worth_waking() const { return worth_waking(blocks); }
+    /// The same for a thread that knows of the `all` blocks it has, but no longer whether it has them: its last block may be back by now.
+    bool worth_waking(unsigned all) const {
+        const unsigned enough = wake_threshold(all);
         unsigned sum = returned.load(relaxed);
-        for (unsigned w = 0, end = used_words(); w < end && sum < wake_threshold(); ++w) sum += count_ones(remote_map[w].load(seq_cst));
-        return sum >= wake_threshold();
+        for (unsigned w = 0; w * 64 < all && sum < enough; ++w) sum += count_ones(remote_map[w].load(seq_cst));
+        return sum >= enough;
     }
     /// Counts a free by the owner while full; true when that is enough to wake up. Leaves the remote map's line alone: who frees remotely
     /// counts both shares.

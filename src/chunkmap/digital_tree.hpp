@@ -18,6 +18,7 @@
 #include "platform/geometry.hpp"
 #include "platform/lock.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace mpmm {
@@ -57,10 +58,12 @@ class DigitalTree {
     /// Calls visit(chunk address, entry) for every entry that is not none().
     template <class Visit>
     void for_each(Visit visit) const {
-        for (std::uintptr_t number = 0; number < chunk_count; number += leaf_size) {
+        // relaxed: the caller knows of the entries he must see, so their set() happened before this, and reserve() before that.
+        const std::uintptr_t first = root_size - before_first_root_.load(relaxed), end = end_root_.load(relaxed);
+        for (std::uintptr_t number = first * root_span; number < end * root_span; number += leaf_size) {
             const Mid* const mid = mid_of(number);
             if (mid == &none_mid_) {
-                number += (mid_size - 1) * leaf_size;
+                number += root_span - leaf_size;
                 continue;
             }
             const Leaf* const leaf = mid->leaves[(number >> leaf_bits) % mid_size].load(acquire);
@@ -79,7 +82,7 @@ class DigitalTree {
             const Mid* const mid = mid_of(number);
             const Leaf* const leaf = mid->leaves[(number >> leaf_bits) % mid_size].load(acquire);
             if (leaf == &none_leaf_) {
-                number &= ~((mid == &none_mid_ ? mid_size * leaf_size : leaf_size) - 1);
+                number &= ~((mid == &none_mid_ ? root_span : leaf_size) - 1);
                 continue;
             }
             entry = leaf->entries[number % leaf_size].load(acquire);
@@ -94,7 +97,7 @@ class DigitalTree {
     static constexpr unsigned leaf_bits = 8, mid_bits = 8;
     static constexpr std::uintptr_t leaf_size = 1u << leaf_bits, mid_size = 1u << mid_bits;
     static constexpr std::uintptr_t chunk_count = std::uintptr_t{1} << (AddressBits - G::chunk_shift);
-    static constexpr std::uintptr_t root_size = chunk_count / leaf_size / mid_size;
+    static constexpr std::uintptr_t root_span = leaf_size * mid_size, root_size = chunk_count / root_span;
     static_assert(root_size >= 1);
 
     struct Leaf {
@@ -124,7 +127,10 @@ class DigitalTree {
             mid = memory_.template create<Mid>();
             if (mid == nullptr) return false;
             const std::uintptr_t distance = reinterpret_cast<std::uintptr_t>(mid) - reinterpret_cast<std::uintptr_t>(&none_mid_);
-            root_[number >> (mid_bits + leaf_bits)].store(distance, release);
+            const std::uintptr_t root = number / root_span;
+            before_first_root_.store(std::max(before_first_root_.load(relaxed), root_size - root), relaxed);
+            end_root_.store(std::max(end_root_.load(relaxed), root + 1), relaxed);
+            root_[root].store(distance, release);
         }
         Atomic<Leaf*>& place = mid->leaves[(number >> leaf_bits) % mid_size];
         if (place.load(relaxed) != &none_leaf_) return true;
@@ -136,6 +142,8 @@ class DigitalTree {
 
     Atomic<std::uintptr_t> root_[root_size]{};
     Mid none_mid_;
+    /// All used roots lie between the two: root_size less the first of them, so that an untouched tree is all zero, and the end.
+    Atomic<std::uintptr_t> before_first_root_{0}, end_root_{0};
     Mutex lock_;
     Persistent<G>& memory_;
 };

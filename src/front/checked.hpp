@@ -59,6 +59,14 @@ class CheckedFront {
     [[gnu::always_inline]] static void free_sized(Family family, void* block, std::size_t size) {
         free_block(unwind::caller(), family, block, size, SizeIs::given);
     }
+    [[gnu::always_inline]] static std::size_t malloc_batch(std::size_t size, std::size_t count, void** blocks) {
+        std::size_t done = 0;
+        while (done != count && (blocks[done] = sized_malloc(size)) != nullptr) ++done;
+        return done;
+    }
+    [[gnu::always_inline]] static void free_batch(std::size_t size, std::size_t count, void* const* blocks) {
+        for (std::size_t i = 0; i != count; ++i) free_sized(Family::malloc, blocks[i], size);
+    }
     [[gnu::always_inline]] static void* realloc(void* block, std::size_t size) {
         return move_block(unwind::caller(), block, size, 0, SizeIs::unknown);
     }

@@ -20,6 +20,8 @@ struct DirectFront {
 
     [[gnu::always_inline]] static void free(Family, void* block) { H::free(block); }
     [[gnu::always_inline]] static void free_sized(Family, void* block, std::size_t) { H::free(block); }
+    static std::size_t malloc_batch(std::size_t size, std::size_t count, void** blocks) { return H::malloc_batch(size, count, blocks); }
+    static void free_batch(std::size_t, std::size_t count, void* const* blocks) { H::free_batch(count, blocks); }
     static void* realloc(void* block, std::size_t size) { return H::realloc(block, size, true); }
     static void* realloc_sized(void* block, std::size_t, std::size_t size) { return H::realloc(block, size, true); }
     static bool resize(void* block, std::size_t, std::size_t size) { return H::realloc(block, size, false) != nullptr; }

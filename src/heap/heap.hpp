@@ -58,6 +58,9 @@ class Heap {
     static std::size_t round_size(std::size_t size);
     static void* tcache_malloc(std::size_t size);
     static void* large_malloc(std::size_t size);
+    /// How many there was memory for.
+    static std::size_t malloc_batch(std::size_t size, std::size_t count, void** blocks);
+    static void free_batch(std::size_t count, void* const* blocks);
 
     /// The calling thread's cache, made when it has none; nullptr when it cannot have one.
     static Cache* own_cache();

@@ -182,6 +182,39 @@ void* Heap<C>::large_malloc(std::size_t size) {
     return malloc_large(size, 1, false);
 }
 
+// ---- batches ----
+
+template <class C>
+std::size_t Heap<C>::malloc_batch(std::size_t size, std::size_t count, void** blocks) {
+    std::size_t done = 0;
+    while (done != count) {
+        if (size <= Classes::direct_max) {
+            const std::size_t some = current()->direct_bin(size).take_some(blocks + done, count - done);
+            if (some != 0 && current()->beat(some)) maintain(current());
+            if ((done += some) == count) break;
+        }
+        if ((blocks[done] = malloc(size)) == nullptr) break;
+        ++done;
+    }
+    return done;
+}
+
+template <class C>
+void Heap<C>::free_batch(std::size_t count, void* const* blocks) {
+    while (count != 0) {
+        bool full = false;
+        Tenant* const tenant = shared.first_tenant(*blocks);
+        std::size_t some = current()->free_some(tenant, blocks, count, full);
+        if (full) word_became_full(*blocks, tenant);
+        if (some == 0) {
+            free(*blocks);
+            some = 1;
+        }
+        blocks += some;
+        count -= some;
+    }
+}
+
 // ---- free ----
 
 template <class C>

@@ -61,7 +61,8 @@ class Scheduler {
 /// None: everything runs through.
 inline constinit Scheduler* scheduler = nullptr;
 
-inline constexpr unsigned max_threads = 4;
+/// As many as programs that only count accesses may want; those whose schedule is explored have fewer.
+inline constexpr unsigned max_threads = 64;
 /// The virtual thread that runs.
 inline constinit unsigned thread_index = 0;
 

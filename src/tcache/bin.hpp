@@ -51,6 +51,15 @@ struct Bin {
         latest.block = block;
         return true;
     }
+    /// Takes up to `count` free blocks of the word, the lowest first: how many. Verify wants to hear of each, and gets none.
+    std::size_t take_some(void** blocks, std::size_t count) {
+        std::uint64_t bits = C::Verify::enabled ? 0 : word->load(relaxed);
+        std::size_t taken = 0;
+        for (; bits != 0 && taken != count; bits &= bits - 1) blocks[taken++] = base + lowest_bit(bits) * size;
+        // The word that is always zero is everybody's.
+        if (taken != 0) word->store(bits, relaxed);
+        return taken;
+    }
     /// Takes from word `w` of the owned `block` from now on.
     void aim(BlockAllocator<C>* block, unsigned w) {
         block->touch_word(w);

@@ -66,6 +66,34 @@ class alignas(64) ThreadCache {
         if constexpr (State == OwnerState::full) return block.count_returned() ? Freed::woken : Freed::done;
         return bits == all_ones ? Freed::word_full : Freed::done;
     }
+    /// Frees blocks from the first on as long as they lie in one word of an active `tenant` of this cache and nothing is unusual: how many. Each
+    /// costs a few instructions, having the chunk map, the owner and the word in common. `full`: word_became_full() is to be called.
+    std::size_t free_some(Tenant* tenant, void* const* blocks, std::size_t count, bool& full) {
+        auto& block = *static_cast<Block*>(tenant);
+        // relaxed: as in free_own(). Verify wants to hear of every free.
+        if (V::enabled ||
+            tenant->owner_word.load(relaxed) != (reinterpret_cast<std::uintptr_t>(this) | static_cast<std::uintptr_t>(OwnerState::active)))
+            return 0;
+        const std::byte* const base = block.base;
+        const Reciprocal reciprocal = block.reciprocal;
+        const auto find = [&](const void* address) {
+            return reciprocal.divide(static_cast<std::size_t>(static_cast<const std::byte*>(address) - base));
+        };
+        auto place = find(blocks[0]);
+        if (!place.exact) return 0;
+        // The chunk map has led here by this address: so it lies in the slot, and active block allocators have whole words of blocks.
+        Atomic<std::uint64_t>& word = block.free_map[place.quotient / 64];
+        const std::uint64_t first = place.quotient - place.quotient % 64;
+        std::uint64_t bits = word.load(relaxed);
+        std::size_t done = 0;
+        while (place.exact && place.quotient - first < 64 && !test_and_set(bits, place.quotient)) {
+            if (++done == count) break;
+            place = find(blocks[done]);
+        }
+        word.store(bits, relaxed);
+        full = bits == all_ones && done != 0;
+        return done;
+    }
     /// Frees the block handed out last: done or word_full; not_here when `address` is another one.
     ///
     /// Between its take() and this call the word's block allocator stays the bin's: only a slow path changes that, and it forgets the
@@ -143,6 +171,7 @@ class alignas(64) ThreadCache {
     /// Counts an allocation; true when it is time to look at the clock. Without this a program that only reuses warm blocks would never
     /// come by a slow path, and never give memory back.
     [[gnu::always_inline]] bool beat() { return --beats_ < 0; }
+    bool beat(std::size_t count) { return (beats_ -= static_cast<int>(count)) < 0; }
     /// A slow path counts for many fast ones.
     bool beat_slow() { return (beats_ -= 32) < 0; }
     /// Sets the beats to the next look: more while they are quick, fewer in a program that allocates little.
@@ -178,7 +207,7 @@ class alignas(64) ThreadCache {
     void release_if_empty(Block& block);
     void publish_entry(typename CombiningBuffer<C>::Entry& entry, unsigned class_index);
     static void publish(Block& block, unsigned w, std::uint64_t mask);
-    static void wake(Block& block, Owner owner);
+    static void wake(Block& block, Owner owner, unsigned all);
     void publish_all() {
         combining_.flush([this](auto& entry, unsigned class_index) { publish_entry(entry, class_index); });
     }

@@ -235,10 +235,11 @@ void ThreadCache<C>::publish_entry(typename CombiningBuffer<C>::Entry& entry, un
 
 template <class C>
 void ThreadCache<C>::publish(Block& block, unsigned w, std::uint64_t mask) {
+    const unsigned all = block.blocks;
     block.publish(w, mask);
     // The other half of the handshake described at retire().
     const Owner owner = block.owner(seq_cst);
-    if (owner.state() == OwnerState::full) wake(block, owner);
+    if (owner.state() == OwnerState::full) wake(block, owner, all);
 }
 
 /// Queues a full block allocator for its owner once enough blocks are back.
@@ -246,8 +247,8 @@ void ThreadCache<C>::publish(Block& block, unsigned w, std::uint64_t mask) {
 /// A cache whose thread ended does not look at `recovered` any more. Pusher: pushes, then reads `alive`. Ending thread: clears `alive`,
 /// then empties `recovered`. All seq_cst: at least one of them sees the other, and whoever takes the list by exchange owns it.
 template <class C>
-void ThreadCache<C>::wake(Block& block, Owner owner) {
-    if (!block.worth_waking()) return;
+void ThreadCache<C>::wake(Block& block, Owner owner, unsigned all) {
+    if (!block.worth_waking(all)) return;
     auto* const cache = owner.template cache<ThreadCache>();
     if (!block.change_owner(owner, Owner(cache, OwnerState::queued))) return;
     Block* head = cache->recovered.load(relaxed);

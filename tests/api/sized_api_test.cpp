@@ -7,8 +7,11 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <random>
 #include <set>
 #include <string>
+#include <thread>
+#include <vector>
 
 namespace mpmm::test {
 namespace {
@@ -213,6 +216,36 @@ TEST_F(SizedApi, ErrnoIsKeptByEverySuccess) {
     mpmm_purge();
     mpmm_trim(0);
     EXPECT_EQ(errno, EDOM);
+}
+
+/// In runs and out of them, with blocks of another thread and null pointers in between.
+TEST_F(SizedApi, BatchesFreeInAnyOrder) {
+    std::vector<void*> blocks(3000);
+    ASSERT_EQ(mpmm_malloc_batch(48, 2000, blocks.data()), 2000u);
+    std::thread other([&] { ASSERT_EQ(mpmm_malloc_batch(48, 900, blocks.data() + 2000), 900u); });
+    other.join();
+    std::mt19937_64 random(7);
+    std::shuffle(blocks.begin() + 500, blocks.end(), random);
+    std::reverse(blocks.begin(), blocks.begin() + 300);
+    for (std::size_t done = 0; done < blocks.size(); done += 100) {
+        mpmm_free_batch(48, 100, blocks.data() + done);
+        const auto left = std::count_if(blocks.begin() + done + 100, blocks.end(), [](void* block) { return block != nullptr; });
+        ASSERT_EQ(stats().used_blocks, static_cast<std::size_t>(left));
+    }
+    EXPECT_EQ(mpmm_verify_heap(), 0u);
+}
+
+TEST_F(SizedApi, BatchesReportWhatIsNoBlockOrFreeAlready) {
+    std::vector<void*> blocks(200);
+    ASSERT_EQ(mpmm_malloc_batch(48, blocks.size(), blocks.data()), blocks.size());
+    void* const twice[] = {blocks[0], blocks[1], blocks[2], blocks[1]};
+    EXPECT_DEATH(mpmm_free_batch(48, 4, twice), "double-free on address");
+    void* const inside[] = {blocks[3], static_cast<char*>(blocks[4]) + 16};
+    EXPECT_DEATH(mpmm_free_batch(48, 2, inside), "invalid-free on address");
+    void* const foreign[] = {blocks[5], &blocks};
+    EXPECT_DEATH(mpmm_free_batch(48, 2, foreign), "invalid-free on address");
+    mpmm_free_batch(48, blocks.size(), blocks.data());
+    EXPECT_DEATH(mpmm_free_batch(48, 1, &blocks[7]), "double-free on address");
 }
 
 TEST_F(SizedApi, BatchesAreWholeAndDistinct) {

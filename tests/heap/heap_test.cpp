@@ -182,7 +182,7 @@ TYPED_TEST(HeapTest, ThreadChurnReusesCaches) {
 /// Traffic of any one size gives back what a peak of it left.
 TYPED_TEST(HeapTest, EverySizesTrafficPurges) {
     using H = typename TestFixture::H;
-    for (const std::size_t size : {std::size_t{64}, std::size_t{1500}, std::size_t{3 * TestFixture::G::page}, TestFixture::G::chunk / 4}) {
+    const auto expect_purge = [](std::size_t size, auto traffic) {
         std::vector<void*> peak;
         for (std::size_t bytes = 0; bytes < 8 * TestFixture::G::chunk; bytes += size) {
             peak.push_back(H::malloc(size));
@@ -193,10 +193,18 @@ TYPED_TEST(HeapTest, EverySizesTrafficPurges) {
         for (void* const block : peak) H::free(block);
         options::set("purge_delay_ms", 14, "0", 1);
         const std::size_t before = TestFixture::stats().purged_bytes;
-        for (int i = 0; i < 20000; ++i) H::free(H::malloc(size));
+        for (int i = 0; i < 20000; ++i) traffic(size);
         EXPECT_GT(TestFixture::stats().purged_bytes, before) << size;
         H::free(keep);
-    }
+    };
+    for (const std::size_t size : {std::size_t{64}, std::size_t{1500}, std::size_t{3 * TestFixture::G::page}, TestFixture::G::chunk / 4})
+        expect_purge(size, [](std::size_t n) { H::free(H::malloc(n)); });
+    // Of batches that one word has.
+    expect_purge(64, [](std::size_t n) {
+        void* blocks[3];
+        EXPECT_EQ(H::malloc_batch(n, 3, blocks), 3u);
+        H::free_batch(3, blocks);
+    });
     options::set("purge_delay_ms", 14, "1000", 4);
 }
 

@@ -152,7 +152,7 @@ def digital_tree(p: Prover, name: str, g: dict) -> None:
             "mid_of(number)->leaves[(number >> leaf_bits) % mid_size].load(acquire)->entries[number % leaf_size]",
             "self->root_[number >> (mid_bits + leaf_bits)]", "number = (number / leaf_size + 1) * leaf_size", "(number + i) << G::chunk_shift",
             "chunk_count = std::uintptr_t{1} << (AddressBits - G::chunk_shift)",
-            "root_size = chunk_count / leaf_size / mid_size", "leaf_size = 1u << leaf_bits, mid_size = 1u << mid_bits",
+            "root_span = leaf_size * mid_size, root_size = chunk_count / root_span", "leaf_size = 1u << leaf_bits, mid_size = 1u << mid_bits",
             "unsigned AddressBits = address_bits>")
     bits = p.constant("platform/geometry.hpp", r"address_bits = sizeof\(void\*\) == 4 \? 32 : (\d+);")
     leaf_bits, mid_bits = p.constant(file, r"unsigned leaf_bits = (\d+)"), p.constant(file, r"leaf_bits = \d+, mid_bits = (\d+);")

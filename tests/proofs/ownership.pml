@@ -190,7 +190,7 @@ inline wake() {
     :: sum = returned[a];                                                           //= unsigned sum = returned.load(relaxed);
     :: sum = 0;
     fi;
-    worth_waking();                                                                 //= if (!block.worth_waking()) return;
+    worth_waking();                                                                 //= if (!block.worth_waking(all)) return;
     if
     :: atomic { sum < WAKE -> sum = 0; }
     :: atomic { sum >= WAKE && owner[a] != FULL(k) -> sum = 0; }
@@ -217,7 +217,7 @@ inline publish() {
         remote_map[AT(a, w)] = remote_map[AT(a, w)] | m; m = 0; w = 0; }            //= remote_map[w].fetch_or(mask, seq_cst)
     if
     :: atomic { IS_FULL(owner[a]) -> k = CACHE_OF(owner[a]); }                      //= const Owner owner = block.owner(seq_cst);
-        wake();                                                                     //= if (owner.state() == OwnerState::full) wake(block, owner);
+        wake();                                                                     //= if (owner.state() == OwnerState::full) wake(block, owner, all);
     :: !IS_FULL(owner[a]) -> skip;
     fi;
 }
