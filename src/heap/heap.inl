@@ -86,6 +86,8 @@ void* Heap<C>::malloc_slow(std::size_t size) {
         if (size > Classes::direct_max)
             if (void* block = nullptr; current()->bin(index).take(block, current()->latest))
                 return current()->beat() ? heartbeat(block) : block;
+        if constexpr (!C::Verify::enabled)
+            if (void* block = nullptr; current()->go_on(index, block)) return current()->beat() ? heartbeat(block) : block;
         bool clean = false;
         return malloc_class(index, clean);
     }

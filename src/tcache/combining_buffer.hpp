@@ -73,11 +73,14 @@ class CombiningBuffer {
         });
         return bytes_ >= max_bytes / 2;
     }
-    /// An entry with blocks of the class, or nullptr.
-    Entry* stock(unsigned class_index) {
-        if (bytes_ == 0 || class_index >= classes) return nullptr;
-        for (Entry& entry : table_[class_index])
-            if (entry.mask.load(relaxed) != 0) return &entry;
+    /// An entry with at least `least` blocks of the class, or nullptr.
+    Entry* stock(unsigned class_index, unsigned least) {
+        if (bytes_ == 0 || class_index >= classes || class_index < first_stock) return nullptr;
+        for (Entry& entry : table_[class_index]) {
+            std::uint64_t mask = entry.mask.load(relaxed);
+            for (unsigned i = 1; i < least; ++i) mask &= mask - 1;
+            if (mask != 0) return &entry;
+        }
         return nullptr;
     }
     /// Calls publish(entry, class index) for every entry, and empties it.
@@ -96,6 +99,8 @@ class CombiningBuffer {
   private:
     static constexpr std::size_t ways = 4;
     static constexpr unsigned classes = SizeClasses<typename C::Geometry>::of(max_block) + 1;
+    /// Smaller ones share cache lines with blocks that other threads use: who frees one and gets it back would write there again and again.
+    static constexpr unsigned first_stock = SizeClasses<typename C::Geometry>::of(C::Geometry::line);
     static constexpr std::uintptr_t key_words = C::Geometry::map_words - 1;
     static_assert(C::Geometry::map_words <= alignof(Block));
 

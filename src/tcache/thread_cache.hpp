@@ -66,6 +66,16 @@ class alignas(64) ThreadCache {
         if constexpr (State == OwnerState::full) return block.count_returned() ? Freed::woken : Freed::done;
         return bits == all_ones ? Freed::word_full : Freed::done;
     }
+    /// The next block of the bin's current block allocator when the word is used up and another has some; false when the slow path is needed.
+    bool go_on(unsigned index, void*& taken) {
+        Bin<C>& bin = bins_[index];
+        Block* const block = bin.current;
+        if (block == nullptr || block->checked() || combining_.stock(index, stock_worth) != nullptr) return false;
+        const unsigned w = block->lowest_free_word();
+        if (w == Block::words) return false;
+        bin.aim(block, w);
+        return bin.take(taken, latest);
+    }
     /// Frees blocks from the first on as long as they lie in one word of an active `tenant` of this cache and nothing is unusual: how many. Each
     /// costs a few instructions, having the chunk map, the owner and the word in common. `full`: word_became_full() is to be called.
     std::size_t free_some(Tenant* tenant, void* const* blocks, std::size_t count, bool& full) {
@@ -192,6 +202,8 @@ class alignas(64) ThreadCache {
 
   private:
     static constexpr int max_interval = 4096;
+    /// Blocks in one entry of the combining buffer for which it pays to turn to it first; for fewer it is the slow path once a block.
+    static constexpr unsigned stock_worth = 4;
 
     template <std::size_t... I>
     constexpr ThreadCache(Shared<C>* shared, std::index_sequence<I...>) : direct_{&bins_[Classes::of(I * 8)]...}, shared_(shared) {}
@@ -202,7 +214,7 @@ class alignas(64) ThreadCache {
     Block* take_recovered();
     void collect_recovered();
     void activate(Block* block);
-    void* take_stock(unsigned index);
+    void* take_stock(unsigned index, unsigned least);
     void free_remote(Block& block, unsigned index);
     void release_if_empty(Block& block);
     void publish_entry(typename CombiningBuffer<C>::Entry& entry, unsigned class_index);

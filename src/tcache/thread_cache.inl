@@ -41,8 +41,8 @@ void* ThreadCache<C>::take_checked(Block* block) {
 
 /// A block that this thread freed for others and has not given back yet: no atomic operation on either way.
 template <class C>
-void* ThreadCache<C>::take_stock(unsigned index) {
-    auto* const entry = combining_.stock(index);
+void* ThreadCache<C>::take_stock(unsigned index, unsigned least) {
+    auto* const entry = combining_.stock(index, least);
     if (entry == nullptr) return nullptr;
     Block& block = entry->block();
     const unsigned w = entry->word();
@@ -69,7 +69,7 @@ void* ThreadCache<C>::allocate_slow(unsigned index, bool may_grow) {
     Bin<C>& bin = bins_[index];
     for (;;) {
         // First what this thread freed lately: it is in the processor's cache, and does not have to travel back to its owner.
-        if (void* const taken = take_stock(index); taken != nullptr) return taken;
+        if (void* const taken = take_stock(index, stock_worth); taken != nullptr) return taken;
         if (Block* const block = bin.current; block != nullptr) {
             if (void* const taken = take_from(block, index); taken != nullptr) return taken;
             if (block->drain()) continue;
@@ -82,6 +82,7 @@ void* ThreadCache<C>::allocate_slow(unsigned index, bool may_grow) {
                 continue;
             }
         }
+        if (void* const taken = take_stock(index, 1); taken != nullptr) return taken;
         if (waiting_[index].head == nullptr) collect_recovered();
         Block* next = waiting_[index].pop_front();
         if (next == nullptr && (next = shared_->orphans[index].pop()) != nullptr) next->set_owner(Owner(this, next->usable_state()));

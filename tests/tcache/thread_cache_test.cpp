@@ -23,7 +23,7 @@ class ThreadCacheTest : public ::testing::Test {
     CacheRegistry<C> registry{};
     Cache& a = *registry.acquire(shared);
     Cache& b = *registry.acquire(shared);
-    static constexpr std::size_t size = 64;
+    static constexpr std::size_t size = std::max<std::size_t>(64, G::line);
     static constexpr unsigned index = Classes::of(size);
 
     static void* take(Cache& cache, unsigned of = index) {
@@ -233,6 +233,33 @@ TYPED_TEST(ThreadCacheTest, CombiningBufferWithholdsLittle) {
     this->a.flush();
     this->shared.for_each_block_allocator([&](auto& block) { visible += (block.free_blocks() + block.remote_blocks()) * block.size; });
     EXPECT_GE(visible, blocks.size() * TestFixture::size) << "flush publishes everything";
+}
+
+/// Blocks of less than a cache line lie in one with blocks that their owner uses: who freed one for him must not write there for good.
+TYPED_TEST(ThreadCacheTest, DoesNotTakePartsOfCacheLinesFromItsCombiningBuffer) {
+    constexpr unsigned smaller = TestFixture::Classes::of(TypeParam::Geometry::line) - 1;
+    std::vector<void*> blocks;
+    for (int i = 0; i < 40; ++i) blocks.push_back(this->take(this->a, smaller));
+    for (int i = 0; i < 10; ++i) this->give(this->b, blocks[static_cast<std::size_t>(i)]);
+    void* const other = this->take(this->b, smaller);
+    EXPECT_NE(&this->block_of(other), &this->block_of(blocks[0]));
+    this->give(this->b, other);
+    for (std::size_t i = 10; i < blocks.size(); ++i) this->give(this->a, blocks[i]);
+}
+
+/// One block at a time, each by the slow path, is worth less than what the bin's block allocator still has.
+TYPED_TEST(ThreadCacheTest, TakesFewFromItsCombiningBufferLast) {
+    std::vector<void*> blocks;
+    for (int i = 0; i < 40; ++i) blocks.push_back(this->take(this->a));
+    void* own = this->take(this->b);
+    for (int i = 0; i < 3; ++i) this->give(this->b, blocks[static_cast<std::size_t>(i)]);
+    std::vector<void*> taken{own};
+    while (&this->block_of(own = this->take(this->b)) != &this->block_of(blocks[0])) taken.push_back(own);
+    EXPECT_EQ(own, blocks[0]);
+    EXPECT_EQ(taken.size(), this->block_of(taken[0]).blocks - this->block_of(taken[0]).reserved_count) << "before a new block allocator";
+    this->give(this->b, own);
+    for (void* const block : taken) this->give(this->b, block);
+    for (std::size_t i = 3; i < blocks.size(); ++i) this->give(this->a, blocks[i]);
 }
 
 /// What a thread freed for another it may use itself, and what it does not use goes to the owner.
