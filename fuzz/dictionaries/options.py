@@ -17,7 +17,7 @@ TABLES = HERE.parents[1] / "src" / "verify" / "options.hpp"
 
 def words() -> list[str]:
     source = TABLES.read_text()
-    numbers = re.findall(r"^    X\((\w+), (\d+), (\w+), (\w+), \"", source, re.MULTILINE)
+    numbers = re.findall(r"^    X\((\w+), (\w+), (\w+), (\w+), \"", source, re.MULTILINE)
     texts = re.findall(r'^    X\((\w+), "([^"]*)", "([^"]*)", "', source, re.MULTILINE)
     rows = len(re.findall(r"^    X\(\w+, ", source, re.MULTILINE))
     if not numbers or not texts or len(numbers) + len(texts) != rows:

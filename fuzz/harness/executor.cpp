@@ -18,7 +18,8 @@ constexpr std::uint64_t between_runs_ms = 100'000;
 
 void default_options() {
     mpmm_set_option("purge", "0");
-    mpmm_set_option("purge_delay_ms", "1");
+    mpmm_set_option("decay_ms", "1");
+    mpmm_set_option("cache_limit", "18446744073709551615");
 }
 
 /// Chunks of intrusive block allocators stay with the allocator, see block/slot_pool.hpp.

@@ -62,8 +62,9 @@ void Executor::do_time(const Operation& operation) {
 }
 
 void Executor::do_option(const Operation& operation) {
-    static constexpr const char* settings[][2] = {{"purge", "0"},          {"purge", "1"},           {"purge_delay_ms", "0"},
-                                                  {"purge_delay_ms", "1"}, {"purge_delay_ms", "50"}, {"purge_delay_ms", "1k"}};
+    static constexpr const char* settings[][2] = {{"purge", "0"},     {"purge", "1"},     {"decay_ms", "0"},    {"decay_ms", "1"},
+                                                  {"decay_ms", "50"}, {"decay_ms", "1k"}, {"cache_limit", "0"}, {"cache_limit", "3m"},
+                                                  {"thp", "1"},       {"thp", "0"}};
     const auto& [key, value] = settings[operation.size % std::size(settings)];
     expect(mpmm_set_option(key, value) == 0, "set_option refused ", key, "=", value);
 }

@@ -124,7 +124,7 @@ bool TestBackend::install() {
     options.backend = &backend;
     // The purging that time drives belongs to the program; see the operations `option` and `time`.
     options.settings =
-        "purge=0:purge_delay_ms=1"
+        "purge=0:decay_ms=1"
 #if defined(MPMM_SCHEDULE_BUILD) && defined(MPMM_VERIFY_BUILD)
         // What is freed is free: the heap is what is hunted here. Stacks are no virtual thread's.
         ":quarantine_bytes=0:guard_sample_rate=0:stack_depth=0:symbolizer=0"

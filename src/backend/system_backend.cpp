@@ -4,6 +4,7 @@
 // made and both ends returned at once, so nothing stays mapped twice.
 #include "backend/backend.hpp"
 #include "platform/os.hpp"
+#include "verify/options.hpp"
 
 namespace mpmm {
 namespace {
@@ -38,7 +39,9 @@ void* system_allocate(void*, std::size_t size, std::size_t alignment) {
         }
     }
     if (memory == nullptr) memory = map_and_trim(size, alignment);
-    if (memory != nullptr) next_hint.store(reinterpret_cast<std::uintptr_t>(memory), relaxed);
+    if (memory == nullptr) return nullptr;
+    next_hint.store(reinterpret_cast<std::uintptr_t>(memory), relaxed);
+    if (options::get(options::thp) != 0) os::use_huge_pages(memory, size);
     return memory;
 }
 

@@ -30,6 +30,8 @@ void* reserve(std::size_t size, bool accessible);
 std::size_t address_limit();
 /// Makes whole pages readable and writable, or inaccessible. False when refused (a split can exceed the limit of mappings).
 bool protect(void* address, std::size_t size, bool accessible);
+/// Asks for huge pages behind these addresses, where the system has them.
+void use_huge_pages(void* address, std::size_t size);
 /// Whether these pages go into a core file.
 void dump(void* address, std::size_t size, bool wanted);
 /// How many mappings a process may have; a cautious guess where the system does not tell.

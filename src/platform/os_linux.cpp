@@ -102,6 +102,11 @@ bool protect(void* address, std::size_t size, bool accessible) {
     return ::mprotect(address, size, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0;
 }
 
+void use_huge_pages(void* address, std::size_t size) {
+    const KeepErrno keep;
+    ::madvise(address, size, MADV_HUGEPAGE);
+}
+
 void dump(void* address, std::size_t size, bool wanted) {
     const KeepErrno keep;
     ::madvise(address, size, wanted ? MADV_DODUMP : MADV_DONTDUMP);

@@ -25,7 +25,9 @@ namespace mpmm::options {
     X(full_unwind, 0, 0, 1, "verify: unwind stacks by the C++ runtime: slow, and right where the fast way is not")                   \
     X(trace_ops, 0, 0, 1048576, "verify: keep the last so many operations and print them with a report")                             \
     X(seed, 1, 0, UINT32_MAX, "verify: which blocks are guarded")                                                                    \
-    X(purge_delay_ms, 1000, 0, 86400000, "milliseconds an unused page is kept before it goes back to the system")                    \
+    X(decay_ms, 1000, 0, 86400000, "milliseconds an unused page is kept before it goes back to the system")                          \
+    X(cache_limit, UINT64_MAX, 0, UINT64_MAX, "bytes of freed large blocks and chunks kept at most, decayed or not")                 \
+    X(thp, 0, 0, 1, "ask the system for huge pages: fewer page faults and misses for more memory")                                   \
     X(purge, 1, 0, 1, "return unused pages to the system as time passes; 0 only at mpmm_purge() and malloc_trim()")                  \
     X(help, 0, 0, 1, "print this table at start-up")
 

@@ -64,7 +64,7 @@ static const any_function all_functions[] = {(any_function)mpmm_version,
                                              (any_function)mpmm_debugger_print_stats};
 
 int main(void) {
-    mpmm_options options = {sizeof(mpmm_options), NULL, "purge_delay_ms=500"};
+    mpmm_options options = {sizeof(mpmm_options), NULL, "decay_ms=500"};
     mpmm_stats stats = {0};
     mpmm_address_info info;
     size_t walked = 0, i = 0;

@@ -5,6 +5,8 @@
 #include "api/child.hpp"
 
 #include <cerrno>
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <optional>
@@ -104,7 +106,7 @@ TEST(Options, InitAppliesItsSettingsAfterTheEnvironment) {
     const Environment environment("exitcode=7");
     EXPECT_EXIT(
         {
-            const mpmm_options options = options_with("exitcode=9:purge_delay_ms=5");
+            const mpmm_options options = options_with("exitcode=9:decay_ms=5");
             CHILD_CHECK(mpmm_init(&options) == 0);
             free_twice();
         },
@@ -129,7 +131,7 @@ TEST(Options, BadSettingsAreNamedAndChangeNothing) {
             CHILD_CHECK(mpmm_set_option("exitcode", "") == EINVAL);
             CHILD_CHECK(mpmm_set_option("exitcode", "-1") == EINVAL);
             CHILD_CHECK(mpmm_set_option("exitcode=3", "1") == EINVAL);
-            CHILD_CHECK(mpmm_set_option("purge_delay_ms", "18446744073709551616") == EINVAL);
+            CHILD_CHECK(mpmm_set_option("decay_ms", "18446744073709551616") == EINVAL);
             free_twice();
         },
         KilledBySignal(SIGABRT), "double-free");
@@ -138,21 +140,38 @@ TEST(Options, BadSettingsAreNamedAndChangeNothing) {
 TEST(Options, NumbersMayHaveUnits) {
     EXPECT_EXIT(
         {
-            CHILD_CHECK(mpmm_set_option("purge_delay_ms", "3k") == 0);
-            CHILD_CHECK(mpmm_set_option("purge_delay_ms", "1g") == EINVAL);  // beyond a day
+            CHILD_CHECK(mpmm_set_option("decay_ms", "3k") == 0);
+            CHILD_CHECK(mpmm_set_option("decay_ms", "1g") == EINVAL);  // beyond a day
             child_done();
         },
-        ExitedWithCode(0), "'purge_delay_ms'");
+        ExitedWithCode(0), "'decay_ms'");
 }
 
 TEST(Options, HelpListsEveryKeyWithItsDefault) {
     const Environment environment("help=1");
     // In the order of the tables, and nothing else.
     std::string table = "^";
-    for (const char* const row :
-         {"halt_on_error=1", "exitcode=0", "quarantine_bytes=16777216", "redzone_bytes=16", "guard_sample_rate=1000", "guard_align=16",
-          "detect_leaks=0", "check_interval=0", "stack_depth=16", "full_unwind=0", "trace_ops=0", "seed=1", "purge_delay_ms=1000",
-          "purge=1", "help=0", "report_format=text", "log_path=", "symbolizer=", "suppressions="})
+    for (const char* const row : {"halt_on_error=1",
+                                  "exitcode=0",
+                                  "quarantine_bytes=16777216",
+                                  "redzone_bytes=16",
+                                  "guard_sample_rate=1000",
+                                  "guard_align=16",
+                                  "detect_leaks=0",
+                                  "check_interval=0",
+                                  "stack_depth=16",
+                                  "full_unwind=0",
+                                  "trace_ops=0",
+                                  "seed=1",
+                                  "decay_ms=1000",
+                                  "cache_limit=18446744073709551615",
+                                  "thp=0",
+                                  "purge=1",
+                                  "help=0",
+                                  "report_format=text",
+                                  "log_path=",
+                                  "symbolizer=",
+                                  "suppressions="})
         table += std::string(row) + "  [^\n]+\n";
     EXPECT_EXIT(
         {
@@ -160,6 +179,33 @@ TEST(Options, HelpListsEveryKeyWithItsDefault) {
             child_done();
         },
         ExitedWithCode(0), ::testing::ContainsRegex(table + "$"));
+}
+
+/// Whether the kernel was asked for huge pages behind the address.
+[[maybe_unused]] bool wants_huge_pages(const void* address) {
+    std::ifstream maps("/proc/self/smaps");
+    const auto wanted = reinterpret_cast<std::uintptr_t>(address);
+    bool inside = false;
+    for (std::string line; std::getline(maps, line);) {
+        std::uintptr_t from = 0, to = 0;
+        if (std::sscanf(line.c_str(), "%zx-%zx ", &from, &to) == 2) inside = from <= wanted && wanted < to;
+        if (inside && line.starts_with("VmFlags:")) return line.find(" hg") != std::string::npos;
+    }
+    return false;
+}
+
+TEST(Options, HugePagesAreAskedForOnDemand) {
+    if (!std::ifstream("/sys/kernel/mm/transparent_hugepage/enabled")) GTEST_SKIP() << "this kernel has no huge pages to ask for";
+    for (const bool wanted : {false, true}) {
+        const Environment environment(wanted ? "thp=1" : "thp=0");
+        EXPECT_EXIT(
+            {
+                for (const std::size_t size : {std::size_t{100}, std::size_t{8} << 20, std::size_t{100} << 20})
+                    CHILD_CHECK(wants_huge_pages(mpmm_malloc(size)) == wanted);
+                child_done();
+            },
+            ExitedWithCode(0), "");
+    }
 }
 
 TEST(Options, InitTakesNothingAndChecksTheRest) {

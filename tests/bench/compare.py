@@ -25,7 +25,7 @@ def parse_arguments():
     )
     parser.add_argument("--rounds", type=int, help="runs of each workload under each allocator (default 5, with --demo 2)")
     parser.add_argument("--only", metavar="A,B", help="these workloads only")
-    parser.add_argument("--allocators", metavar="A,B", help=f"these only (default {','.join(measure.ALLOCATORS)})")
+    parser.add_argument("--allocators", metavar="A,B", help=f"these only (default {','.join(measure.ALLOCATORS)}); NAME=PATH is any other library, for two builds of ours")
     parser.add_argument("--mpmm", default=measure.MPMM, help="the library to preload as mpmm (default %(default)s)")
     parser.add_argument("--bin", default=measure.BINARIES, help="where the bench_ programs are (default %(default)s)")
     parser.add_argument("--out", default="build/bench", help="the directory for the results (default %(default)s)")

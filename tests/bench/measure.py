@@ -57,8 +57,13 @@ def takes_over(library):
 def find_allocators(names, mpmm):
     """Returns {name: library to preload, "" for none} and the list of reasons why others are missing."""
     libraries, missing = {}, []
-    for name in names:
-        if name == "glibc":
+    for entry in names:
+        name, given, path = entry.partition("=")
+        if given:
+            if not os.path.exists(path):
+                raise SystemExit(f"{name}: {path} does not exist")
+            libraries[name] = os.path.abspath(path)
+        elif name == "glibc":
             libraries[name] = ""
         elif name in ("mpmm", "mpmm_verify"):
             library = mpmm if name == "mpmm" else VERIFY
@@ -73,7 +78,7 @@ def find_allocators(names, mpmm):
             else:
                 missing.append(f"{name}: {PEERS[name][0]} is not installed (package {PEERS[name][1]})")
         else:
-            raise SystemExit(f"unknown allocator {name}; known: {', '.join(ALLOCATORS)}, mpmm_verify")
+            raise SystemExit(f"unknown allocator {name}; known: {', '.join(ALLOCATORS)}, mpmm_verify, and NAME=PATH")
         if libraries.get(name) and not takes_over(libraries[name]):
             missing.append(f"{name}: {libraries.pop(name)} does not take malloc over when it is preloaded")
     return libraries, missing

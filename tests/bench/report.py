@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns measurements into Markdown tables, and into a plot when matplotlib is there."""
 import math
+import random
 import statistics
+
+import measure
 
 QUANTITIES = {"cpu": "CPU time (user + system)", "wall": "Wall time", "peak": "Peak memory (RSS)"}
 
@@ -24,6 +27,32 @@ def ratio(value, base):
 def geometric_mean(values):
     values = [value for value in values if value]
     return math.exp(statistics.fmean(map(math.log, values))) if values else None
+
+
+def interval(results, base):
+    """Where the ratio of the medians lies with 95 % confidence: the percentile bootstrap over the rounds, each resampled whole, as the runs
+    of one round met the same machine (B. Efron, "Bootstrap methods: another look at the jackknife", 1979). None with less than three."""
+    rounds = [(one, other) for one, other in zip(results, base) if one and other]
+    if len(rounds) < 3:
+        return None
+    generator = random.Random(1)
+    ratios = []
+    for _ in range(500):
+        sample = generator.choices(rounds, k=len(rounds))
+        ratios.append(statistics.median(one for one, _ in sample) / statistics.median(other for _, other in sample))
+    ratios.sort()
+    return ratios[12], ratios[487]
+
+
+def spread_table(runs, allocators, quantity):
+    """The confidence intervals of ratio_table()."""
+    others = [allocator for allocator in allocators if allocator != "glibc"]
+    rows = []
+    for name, row in runs.items():
+        values = {a: [getattr(result, quantity) if result.status == 0 else None for result in row.get(a, [])] for a in allocators}
+        between = [interval(values[other], values["glibc"]) for other in others]
+        rows.append([name, *("-" if pair is None else f"{pair[0]:.2f}–{pair[1]:.2f}" for pair in between)])
+    return f"### {QUANTITIES[quantity]} relative to glibc: 95 % confidence\n\n" + table(["workload", *others], rows)
 
 
 def show(value, pattern="{:.2f}"):
@@ -54,7 +83,7 @@ def ratio_table(runs, allocators, quantity):
 
 def peer_table(runs, allocators):
     """mpmm against whichever peer is best at each workload, the worst first."""
-    peers = [allocator for allocator in allocators if allocator not in ("glibc", "mpmm")]
+    peers = [allocator for allocator in allocators if allocator in measure.PEERS]
     if "mpmm" not in allocators or not peers:
         return ""
     values = {quantity: medians(runs, quantity) for quantity in ("cpu", "peak")}
@@ -90,6 +119,7 @@ def metric_table(runs, allocators):
 
 def markdown(runs, allocators, notes):
     parts = [ratio_table(runs, allocators, quantity) for quantity in QUANTITIES] if "glibc" in allocators else []
+    parts += [spread_table(runs, allocators, "cpu")] if "glibc" in allocators else []
     parts += [peer_table(runs, allocators), metric_table(runs, allocators)]
     return "\n".join(part for part in [*parts, "".join(f"- {note}\n" for note in notes)] if part)
 
@@ -118,6 +148,8 @@ def plot(runs, allocators, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    matplotlib.rcParams["svg.hashsalt"] = "mpmm"  # the same picture is the same file
+
     others = [allocator for allocator in allocators if allocator != "glibc"]
     figure, panels = pyplot.subplots(2, 1, figsize=(max(8, 0.62 * len(runs) + 2), 8), sharex=True)
     for panel, quantity in zip(panels, ("cpu", "peak")):
@@ -134,5 +166,5 @@ def plot(runs, allocators, path):
     panels[0].legend(ncol=len(others), fontsize="small")
     panels[1].set_xticks(range(len(runs)), list(runs), rotation=45, ha="right")
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
     return True

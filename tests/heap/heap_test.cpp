@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -189,9 +190,9 @@ TYPED_TEST(HeapTest, EverySizesTrafficPurges) {
             std::memset(peak.back(), 1, size);
         }
         void* const keep = H::malloc(size);
-        options::set("purge_delay_ms", 14, "86400000", 8);
+        options::set("decay_ms", 8, "86400000", 8);
         for (void* const block : peak) H::free(block);
-        options::set("purge_delay_ms", 14, "0", 1);
+        options::set("decay_ms", 8, "0", 1);
         const std::size_t before = TestFixture::stats().purged_bytes;
         for (int i = 0; i < 20000; ++i) traffic(size);
         EXPECT_GT(TestFixture::stats().purged_bytes, before) << size;
@@ -205,7 +206,29 @@ TYPED_TEST(HeapTest, EverySizesTrafficPurges) {
         EXPECT_EQ(H::malloc_batch(n, 3, blocks), 3u);
         H::free_batch(3, blocks);
     });
-    options::set("purge_delay_ms", 14, "1000", 4);
+    options::set("decay_ms", 8, "1000", 4);
+}
+
+/// What is freed beyond the limit goes back at once, however short it was unused.
+TYPED_TEST(HeapTest, TheCacheKeepsNoMoreThanItsLimit) {
+    using H = typename TestFixture::H;
+    constexpr std::size_t chunk = TestFixture::G::chunk;
+    H::trim(0);
+    std::vector<void*> blocks;
+    for (int i = 0; i < 8; ++i) blocks.push_back(H::malloc(2 * chunk));
+    const auto cached = [] { return TestFixture::stats().cached_bytes; };
+    const std::size_t before = cached();
+    H::free(blocks[0]);
+    H::free(blocks[1]);
+    EXPECT_EQ(cached(), before + 4 * chunk) << "there is no limit";
+    const std::string limit = std::to_string(3 * chunk);
+    ASSERT_TRUE(options::set("cache_limit", 11, limit.data(), limit.size()));
+    for (int i = 2; i < 8; ++i) {
+        H::free(blocks[static_cast<std::size_t>(i)]);
+        EXPECT_LE(cached(), 3 * chunk);
+        EXPECT_GT(cached(), chunk) << "no more than has to";
+    }
+    options::set("cache_limit", 11, "18446744073709551615", 20);
 }
 
 TYPED_TEST(HeapTest, ImpossibleRequestsLeaveTheHeapWhole) {

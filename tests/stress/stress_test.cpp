@@ -225,7 +225,7 @@ TEST_F(Stress, AConsumerThatNeverAllocatesKeepsMemoryBounded) {
 #ifndef MPMM_TEST_SANITIZED
 /// The producer has gone to sleep for good when its blocks are freed: what it will never look at again must not stay in memory.
 TEST_F(Stress, AnIdleProducersMemoryComesBack) {
-    ASSERT_EQ(mpmm_set_option("purge_delay_ms", "20"), 0);
+    ASSERT_EQ(mpmm_set_option("decay_ms", "20"), 0);
     constexpr std::size_t rounds = 6, size = 1000, count = 24 * mib / size;
     std::atomic<bool> over{false};
     std::vector<std::thread> producers;
@@ -254,7 +254,7 @@ TEST_F(Stress, AnIdleProducersMemoryComesBack) {
     over.store(true);
     over.notify_all();
     for (std::thread& producer : producers) producer.join();
-    mpmm_set_option("purge_delay_ms", "1000");
+    mpmm_set_option("decay_ms", "1000");
 }
 #endif
 

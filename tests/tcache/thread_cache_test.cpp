@@ -235,6 +235,29 @@ TYPED_TEST(ThreadCacheTest, CombiningBufferWithholdsLittle) {
     EXPECT_GE(visible, blocks.size() * TestFixture::size) << "flush publishes everything";
 }
 
+/// Memory that comes and goes more often than passes do stays: purging it would only have it faulted in again.
+TYPED_TEST(ThreadCacheTest, WhatIsUsedBetweenPassesIsNotPurged) {
+    using G = typename TestFixture::G;
+    for (const std::size_t each : {G::page / 4, G::page + 1, G::chunk / 8}) {
+        const unsigned of = TestFixture::Classes::of(each);
+        void* const keeps = this->take(this->a, of);
+        const auto& block = this->block_of(keeps);
+        std::size_t purged = 0;
+        const auto use = [&] {
+            std::vector<void*> blocks;
+            for (unsigned i = 1; i < block.blocks; ++i) blocks.push_back(this->take(this->a, of));
+            for (void* const used : blocks) this->give(this->a, used);
+        };
+        for (int pass = 0; pass < 10; ++pass) {
+            use();
+            purged += this->a.purge(false);
+        }
+        EXPECT_EQ(purged, 0u) << each;
+        EXPECT_GT(this->a.purge(false), 0u) << each << ": unused from one pass to the next";
+        this->give(this->a, keeps);
+    }
+}
+
 /// Blocks of less than a cache line lie in one with blocks that their owner uses: who freed one for him must not write there for good.
 TYPED_TEST(ThreadCacheTest, DoesNotTakePartsOfCacheLinesFromItsCombiningBuffer) {
     constexpr unsigned smaller = TestFixture::Classes::of(TypeParam::Geometry::line) - 1;

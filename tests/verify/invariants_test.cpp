@@ -262,10 +262,10 @@ TEST_F(Invariants, OptionsAreCheckedAsAWhole) {
     ::testing::internal::CaptureStderr();
     EXPECT_FALSE(options::apply("exitcode=7:no_such_key=1:purge=2"));
     EXPECT_EQ(options::get(options::exitcode), 0u) << "nothing changed";
-    EXPECT_TRUE(options::apply("exitcode=7::purge_delay_ms=2k"));
+    EXPECT_TRUE(options::apply("exitcode=7::decay_ms=2k"));
     EXPECT_EQ(options::get(options::exitcode), 7u);
-    EXPECT_EQ(options::get(options::purge_delay_ms), 2048u);
-    EXPECT_TRUE(options::apply("exitcode=0:purge_delay_ms=1000"));
+    EXPECT_EQ(options::get(options::decay_ms), 2048u);
+    EXPECT_TRUE(options::apply("exitcode=0:decay_ms=1000"));
     EXPECT_FALSE(options::apply("exitcode"));
     EXPECT_FALSE(options::apply("exitcode="));
     EXPECT_FALSE(options::apply("exitcode=99999999999999999999999"));
