@@ -105,12 +105,8 @@ size_t mpmm_round_size(size_t size) noexcept { return Front::round_size(size); }
 size_t mpmm_good_alignment(size_t size) noexcept { return Front::good_alignment(size); }
 size_t mpmm_usable_size(const void* block) noexcept { return Front::usable_size(block); }
 
-size_t mpmm_malloc_batch(size_t size, size_t count, void** blocks) noexcept {
-    return Front::malloc_batch(size, count, blocks);
-}
-void mpmm_free_batch(size_t size, size_t count, void* const* blocks) noexcept {
-    Front::free_batch(size, count, blocks);
-}
+size_t mpmm_malloc_batch(size_t size, size_t count, void** blocks) noexcept { return Front::malloc_batch(size, count, blocks); }
+void mpmm_free_batch(size_t size, size_t count, void* const* blocks) noexcept { Front::free_batch(size, count, blocks); }
 
 // ---- thread caches, large cache, persistent allocator ----
 
