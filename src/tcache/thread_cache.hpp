@@ -202,14 +202,6 @@ class alignas(64) ThreadCache {
 
   private:
     static constexpr int max_interval = 4096;
-    /// Bytes of freed blocks that may keep their pages in checked block allocators.
-    static constexpr std::size_t max_unused = 2 * G::chunk;
-    /// Classes from here on have less than a word of blocks.
-    static constexpr unsigned first_checked = [] {
-        unsigned index = 0;
-        while (!Shared<C>::shapes[index].checked()) ++index;
-        return index;
-    }();
     /// Blocks in one entry of the combining buffer for which it pays to turn to it first; for fewer it is the slow path once a block.
     static constexpr unsigned stock_worth = 4;
 
@@ -225,7 +217,6 @@ class alignas(64) ThreadCache {
     void* take_stock(unsigned index, unsigned least);
     void free_remote(Block& block, unsigned index);
     void release_if_empty(Block& block);
-    void note_unused(const Block& block, std::size_t count);
     void publish_entry(typename CombiningBuffer<C>::Entry& entry, unsigned class_index);
     static void publish(Block& block, unsigned w, std::uint64_t mask);
     static void wake(Block& block, Owner owner, unsigned all);
@@ -238,7 +229,6 @@ class alignas(64) ThreadCache {
     int interval_ = 64;
     std::uint64_t last_look_ = 0;
     bool last_was_clean_ = false;
-    std::size_t unused_ = 0;  ///< bytes of max_unused, as far as this thread freed and took them again
     Shared<C>* shared_ = nullptr;
     Bin<C> bins_[Classes::count]{};
     BlockList<C> waiting_[Classes::count]{};

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "verify/options.hpp"
-
 namespace mpmm {
 
 // ---- allocation ----
@@ -34,9 +32,7 @@ void* ThreadCache<C>::take_checked(Block* block) {
     const std::uint64_t bit = bits & (~bits + 1);
     block->free_map[0].store(bits & ~bit, relaxed);
     // A purge leaves what a block shares of a page with a used neighbour: only blocks of whole pages are known to be zero.
-    const bool clean = (block->clean_units & bit) != 0;
-    if (!clean) unused_ -= std::min<std::size_t>(unused_, block->size);
-    last_was_clean_ = clean && is_aligned(block->size, G::page);
+    last_was_clean_ = (block->clean_units & bit) != 0 && is_aligned(block->size, G::page);
     block->clean_units &= ~bit;
     block->idle_units &= ~bit;
     V::handed_out(*block, index);
@@ -174,10 +170,7 @@ void ThreadCache<C>::free_slow(Block& block, const void* address) {
             if (block.put_back(index) && block.count_returned()) wake_own(block);
             return;
         case OwnerState::checked:
-            if (block.put_back(index)) {
-                note_unused(block, 1);
-                release_if_empty(block);
-            }
+            if (block.put_back(index)) release_if_empty(block);
             return;
         default: block.put_back(index); return;
     }
@@ -187,21 +180,8 @@ template <class C>
 void ThreadCache<C>::wake_own(Block& block) {
     // Another thread may have queued it this moment; then it is on its way through the recovered list.
     if (block.change_owner(Owner(this, OwnerState::full), Owner(this, block.usable_state()))) {
-        if (block.checked()) note_unused(block, block.free_blocks());
         activate(&block);
         release_if_empty(block);
-    }
-}
-
-/// `count` blocks of a checked block allocator came back with their pages. Such blocks are big, and no other class can use them: what waits in
-/// all these classes together is bounded, however short the time since it was used.
-template <class C>
-void ThreadCache<C>::note_unused(const Block& block, std::size_t count) {
-    if ((unused_ += count * block.size) <= max_unused || options::get(options::purge) == 0) return;
-    unused_ = 0;
-    for (unsigned index = first_checked; index < Classes::count; ++index) {
-        if (Block* const current = bins_[index].current; current != nullptr) current->purge(shared_->backend, true);
-        for (Block* waiting = waiting_[index].head; waiting != nullptr; waiting = waiting->next) waiting->purge(shared_->backend, true);
     }
 }
 

@@ -209,6 +209,23 @@ TYPED_TEST(HeapTest, EverySizesTrafficPurges) {
     options::set("decay_ms", 8, "1000", 4);
 }
 
+/// Memory that comes and goes, of any size and as much as it may be, is not returned only to be faulted in again before the decay is over.
+TYPED_TEST(HeapTest, WhatIsUsedAgainWithinTheDecayIsNotPurged) {
+    using H = typename TestFixture::H;
+    using G = typename TestFixture::G;
+    H::purge();
+    options::set("decay_ms", 8, "86400000", 8);
+    const std::size_t before = TestFixture::stats().purged_bytes;
+    for (const std::size_t size : {std::size_t{200}, G::page, G::chunk / 16, G::chunk / 3, 3 * G::chunk})
+        for (int frame = 0; frame < 5; ++frame) {
+            std::vector<void*> blocks;
+            for (std::size_t bytes = 0; bytes < 8 * G::chunk; bytes += size) blocks.push_back(H::malloc(size));
+            for (void* const block : blocks) H::free(block);
+        }
+    EXPECT_EQ(TestFixture::stats().purged_bytes, before);
+    options::set("decay_ms", 8, "1000", 4);
+}
+
 /// What is freed beyond the limit goes back at once, however short it was unused.
 TYPED_TEST(HeapTest, TheCacheKeepsNoMoreThanItsLimit) {
     using H = typename TestFixture::H;

@@ -258,43 +258,6 @@ TYPED_TEST(ThreadCacheTest, WhatIsUsedBetweenPassesIsNotPurged) {
     }
 }
 
-/// Of big blocks of many sizes only so much stays in memory, without waiting for a pass; the same few over and over are left alone.
-TYPED_TEST(ThreadCacheTest, BigBlocksBeyondABoundArePurgedAtOnce) {
-    using G = typename TestFixture::G;
-    using Classes = typename TestFixture::Classes;
-    std::vector<unsigned> big;
-    for (unsigned of = 0; of < Classes::count; ++of)
-        if (Shared<TypeParam>::shapes[of].checked()) big.push_back(of);
-    // One more of each, so that no block allocator is given back.
-    std::vector<void*> kept, blocks;
-    for (const unsigned of : big) kept.push_back(this->take(this->a, of));
-    const auto purged = [&] { return this->shared.backend.purged(); };
-    const std::size_t before = purged();
-    for (int i = 0; i < 20; ++i)
-        for (const unsigned of : {big.front(), big[1]}) this->give(this->a, this->take(this->a, of));
-    EXPECT_EQ(purged(), before);
-    std::size_t bytes = 0;
-    for (const unsigned of : big) {
-        blocks.push_back(this->take(this->a, of));
-        bytes += Classes::size_of(of);
-    }
-    ASSERT_GT(bytes, 2 * G::chunk);
-    for (void* const block : blocks) {
-        std::memset(block, 1, this->block_of(block).size);
-        this->give(this->a, block);
-    }
-    EXPECT_GE(purged() - before + 2 * G::chunk, bytes);
-    options::set("purge", 5, "0", 1);
-    const std::size_t then = purged();
-    for (int i = 0; i < 3; ++i) {
-        for (std::size_t k = 0; k < big.size(); ++k) blocks[k] = this->take(this->a, big[k]);
-        for (void* const block : blocks) this->give(this->a, block);
-    }
-    EXPECT_EQ(purged(), then) << "not when nothing may be purged by itself";
-    options::set("purge", 5, "1", 1);
-    for (void* const block : kept) this->give(this->a, block);
-}
-
 /// Blocks of less than a cache line lie in one with blocks that their owner uses: who freed one for him must not write there for good.
 TYPED_TEST(ThreadCacheTest, DoesNotTakePartsOfCacheLinesFromItsCombiningBuffer) {
     constexpr unsigned smaller = TestFixture::Classes::of(TypeParam::Geometry::line) - 1;
