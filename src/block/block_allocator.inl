@@ -28,6 +28,7 @@ void BlockAllocator<C>::create(const Shape& shape, unsigned index, std::byte* sl
     }
     idle_units = 0;
     clean_units = clean ? unused_units() : 0;
+    lent_units = 0;
     V::created(*this);
 }
 

@@ -210,6 +210,8 @@ class alignas(64) ThreadCache {
 
     void* take_from(Block* block, unsigned index);
     void* take_checked(Block* block);
+    void* borrow(unsigned index);
+    void* hand_out(Block& block, unsigned index);
     bool retire(Block* block);
     Block* take_recovered();
     void collect_recovered();

@@ -26,17 +26,45 @@ void* ThreadCache<C>::take_from(Block* block, unsigned index) {
 /// saves zeroing them.
 template <class C>
 void* ThreadCache<C>::take_checked(Block* block) {
-    const std::uint64_t bits = block->free_word(0);
+    const std::uint64_t bits = block->free_word(0), warm = bits & ~block->clean_units;
+    last_was_clean_ = false;
     if (bits == 0) return nullptr;
-    const auto index = static_cast<unsigned>(std::countr_zero(bits));
-    const std::uint64_t bit = bits & (~bits + 1);
-    block->free_map[0].store(bits & ~bit, relaxed);
-    // A purge leaves what a block shares of a page with a used neighbour: only blocks of whole pages are known to be zero.
-    last_was_clean_ = (block->clean_units & bit) != 0 && is_aligned(block->size, G::page);
-    block->clean_units &= ~bit;
-    block->idle_units &= ~bit;
-    V::handed_out(*block, index);
-    return block->address(index);
+    if (warm == 0) {
+        if (void* const taken = borrow(block->class_index); taken != nullptr) return taken;
+        // A purge leaves what a block shares of a page with a used neighbour: only blocks of whole pages are known to be zero.
+        last_was_clean_ = is_aligned(block->size, G::page);
+    }
+    const auto index = static_cast<unsigned>(std::countr_zero(warm != 0 ? warm : bits));
+    block->lent_units &= ~(std::uint64_t{1} << index);
+    return hand_out(*block, index);
+}
+
+template <class C>
+void* ThreadCache<C>::hand_out(Block& block, unsigned index) {
+    const std::uint64_t rest = ~(std::uint64_t{1} << index);
+    block.free_map[0].store(block.free_word(0) & rest, relaxed);
+    block.clean_units &= rest;
+    block.idle_units &= rest;
+    V::handed_out(block, index);
+    return block.address(index);
+}
+
+/// A block of a larger class whose pages are in memory, for one of class `index` that has none such: what was freed there serves here before
+/// more memory is touched. The rest of the block stays in memory for as long as it is used, so at most half of a block allocator's blocks are
+/// lent at a time, each for at least a quarter of its size, and aligned as one of its own class would be.
+template <class C>
+void* ThreadCache<C>::borrow(unsigned index) {
+    const std::size_t size = Classes::size_of(index), alignment = size & (~size + 1);
+    for (unsigned i = index + 1, end = std::min(index + 1 + 2 * Classes::per_doubling, Classes::count); i < end; ++i) {
+        Block* const block = bins_[i].current != nullptr ? bins_[i].current : waiting_[i].head;
+        if (block == nullptr || block->size % alignment != 0) continue;
+        const std::uint64_t free = block->free_word(0), warm = free & ~block->clean_units;
+        block->lent_units &= ~free;
+        if (warm == 0 || count_ones(block->lent_units) >= block->blocks / 2u) continue;
+        block->lent_units |= warm & (~warm + 1);
+        return hand_out(*block, static_cast<unsigned>(std::countr_zero(warm)));
+    }
+    return nullptr;
 }
 
 /// A block that this thread freed for others and has not given back yet: no atomic operation on either way.

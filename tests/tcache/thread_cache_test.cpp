@@ -94,6 +94,48 @@ TYPED_TEST(ThreadCacheTest, RemoteFreesQueueItForItsOwner) {
     EXPECT_EQ(this->block_allocators(), before);
 }
 
+/// Big blocks: what is in memory already is used before more is touched, also for a smaller size; but not for half of the blocks at once.
+TYPED_TEST(ThreadCacheTest, BorrowsFromALargerClassWhatIsInMemory) {
+    using F = TestFixture;
+    constexpr unsigned big = F::Classes::of(F::G::chunk / 8), small = F::Classes::of(F::G::chunk / 16);
+    std::vector<void*> blocks;
+    for (int i = 0; i < 7; ++i) blocks.push_back(this->take(this->a, big));
+    auto& lender = this->block_of(blocks[0]);
+    ASSERT_EQ(lender.blocks, 8);
+    for (int i = 1; i < 7; ++i) this->give(this->a, blocks[i]);
+    std::vector<void*> borrowed;
+    for (int i = 0; i < 4; ++i) {
+        borrowed.push_back(this->take(this->a, small));
+        EXPECT_EQ(borrowed.back(), blocks[1 + i]);
+        EXPECT_FALSE(this->a.last_was_clean());
+    }
+    void* const own = this->take(this->a, small);
+    EXPECT_NE(&this->block_of(own), &lender);
+    EXPECT_TRUE(this->a.last_was_clean());
+    // What comes back is lent again, or goes to who wants all of it, who need not give back.
+    this->give(this->a, borrowed[1]);
+    this->give(this->a, borrowed[2]);
+    EXPECT_EQ(this->take(this->a, big), borrowed[1]);
+    EXPECT_EQ(this->take(this->a, small), borrowed[2]);
+    EXPECT_EQ(this->take(this->a, small), blocks[5]);
+    EXPECT_NE(&this->block_of(this->take(this->a, small)), &lender);
+    // Pages that were given back are no better than the small class's own.
+    this->give(this->a, borrowed[0]);
+    this->a.purge(true);
+    EXPECT_NE(this->take(this->a, small), borrowed[0]);
+}
+
+/// Power-of-two sizes are aligned to themselves, and aligned allocation counts on it.
+TYPED_TEST(ThreadCacheTest, BorrowsNothingThatIsAlignedToLess) {
+    using F = TestFixture;
+    constexpr unsigned small = F::Classes::of(F::G::chunk / 8);
+    std::vector<void*> blocks;
+    for (unsigned i = 0; i < 3; ++i) blocks.push_back(this->take(this->a, small + 1));
+    this->give(this->a, blocks[1]);
+    this->give(this->a, blocks[2]);
+    EXPECT_NE(&this->block_of(this->take(this->a, small)), &this->block_of(blocks[0]));
+}
+
 /// A thread that sleeps keeps no pages of blocks that others freed.
 TYPED_TEST(ThreadCacheTest, RecoveredOnesArePurgedForASleepingOwner) {
     constexpr std::size_t big = 512;
