@@ -17,6 +17,7 @@
 #include "block/owner_state.hpp"
 #include "block/size_classes.hpp"
 #include "block/tenant_map.hpp"
+#include "platform/os.hpp"
 #include "verify/report.hpp"
 
 namespace mpmm {

@@ -66,14 +66,16 @@ std::size_t BlockAllocator<C>::purge(Backend& backend, bool now, bool remote) {
     const std::uint64_t due = unused & ~clean_units & (now ? all_ones : idle_units);
     idle_units = unused;
     if (due == 0) return 0;
+    const std::size_t page = os::whole_page<G>();
     std::size_t purged = 0;
     for_each_run(unused, [&](unsigned first, unsigned count) {
         const std::uint64_t run = bit_range(first, count);
         if ((run & due) == 0) return;
-        // Whole pages only; blocks that are no multiple of a page share one with their neighbour.
+        // Whole pages only; blocks that are no multiple of a page share one with their neighbour, as units do where the system's are larger.
         const std::size_t unit = unit_is_block() ? size : G::page;
-        const std::size_t from = align_up(first * unit, G::page), to = align_down((first + count) * unit, G::page);
-        if (from < to && backend.purge(base + from, to - from)) {
+        const auto start = reinterpret_cast<std::uintptr_t>(base);
+        const std::uintptr_t from = align_up(start + first * unit, page), to = align_down(start + (first + count) * unit, page);
+        if (from < to && backend.purge(reinterpret_cast<void*>(from), to - from)) {
             purged += to - from;
             clean_units |= run;
         }

@@ -32,7 +32,7 @@ void* ThreadCache<C>::take_checked(Block* block) {
     const std::uint64_t bit = bits & (~bits + 1);
     block->free_map[0].store(bits & ~bit, relaxed);
     // A purge leaves what a block shares of a page with a used neighbour: only blocks of whole pages are known to be zero.
-    last_was_clean_ = (block->clean_units & bit) != 0 && is_aligned(block->size, G::page);
+    last_was_clean_ = (block->clean_units & bit) != 0 && is_aligned(block->size, os::whole_page<G>());
     block->clean_units &= ~bit;
     block->idle_units &= ~bit;
     V::handed_out(*block, index);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <poll.h>
 #include <sstream>
 #include <stdexcept>
@@ -32,6 +33,32 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
     result.push_back(nullptr);
     return result;
 }
+
+#ifdef MPMM_TEST_EMULATOR
+/// What an ELF file was built for; 0 when it is none.
+unsigned machine_of(const char* path) {
+    std::array<unsigned char, 20> header{};
+    std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(header.data()), header.size());
+    return header[0] == 0x7F ? header[18] + header[19] * 256u : 0;
+}
+
+/// A program for this machine has to be started by the emulator that this one runs in, which is itself a program for another: what is to be
+/// preloaded is the emulator's to set.
+void emulate(std::vector<std::string>& command, std::map<std::string, std::string>& environment) {
+    if (machine_of(command[0].c_str()) != machine_of("/proc/self/exe")) return;
+    std::vector<std::string> whole;
+    std::istringstream words(MPMM_TEST_EMULATOR);
+    for (std::string word; words >> word;) whole.push_back(word);
+    if (const auto preload = environment.find("LD_PRELOAD"); preload != environment.end()) {
+        whole.insert(whole.end(), {"-E", "LD_PRELOAD=" + preload->second});
+        environment.erase(preload);
+    }
+    whole.insert(whole.end(), command.begin(), command.end());
+    command = whole;
+}
+#else
+void emulate(std::vector<std::string>&, std::map<std::string, std::string>&) {}
+#endif
 
 struct Pipe {
     int read = -1, write = -1;
@@ -84,8 +111,9 @@ std::vector<std::string> Outcome::error_lines() const {
     return lines;
 }
 
-Outcome run(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment, unsigned alarm_seconds) {
-    std::vector<std::string> arguments = command, variables = child_environment(environment);
+Outcome run(std::vector<std::string> arguments, std::map<std::string, std::string> environment, unsigned alarm_seconds) {
+    emulate(arguments, environment);
+    std::vector<std::string> variables = child_environment(environment);
     const std::vector<char*> argv = pointers(arguments), envp = pointers(variables);
     const Pipe out, err;
     const pid_t child = ::fork();
