@@ -33,8 +33,9 @@ void BlockAllocator<C>::create(const Shape& shape, unsigned index, std::byte* sl
 
 template <class C>
 std::uint64_t BlockAllocator<C>::unused_units(bool remote) const {
-    // acquire: what the thread that freed a block wrote to it comes before its page goes.
-    const auto free = [&](unsigned w) { return free_word(w) | (remote ? remote_map[w].load(acquire) : 0); };
+    // acquire: what the thread that freed a block wrote to it comes before its page goes. Of the remote map that is publish(); of the free map
+    // it is an owner who frees while his block allocator is queued, and purged by another thread.
+    const auto free = [&](unsigned w) { return free_map[w].load(acquire) | (remote ? remote_map[w].load(acquire) : 0); };
     if (unit_is_block()) return free(0) & block_mask(0);
     const std::size_t used = std::size_t{blocks} * size;
     const auto pages = static_cast<unsigned>((used + G::page - 1) / G::page);

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the handler of faults makes of instructions: as the assembler writes them.
-#if defined(__aarch64__)
-
+// What the handler of faults makes of instructions, as the assembler writes them. For AArch64 only.
 #include "platform/fault_aarch64.hpp"
 
 #include <cstdint>
@@ -90,5 +88,3 @@ TEST(FaultOnAarch64, TellsStoresFromLoads) {
 
 }  // namespace
 }  // namespace mpmm::fault
-
-#endif

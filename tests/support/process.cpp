@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/process.hpp"
 
+#include "support/emulator.hpp"
+
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -34,7 +36,6 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
     return result;
 }
 
-#ifdef MPMM_TEST_EMULATOR
 /// What an ELF file was built for; 0 when it is none.
 unsigned machine_of(const char* path) {
     std::array<unsigned char, 20> header{};
@@ -42,12 +43,12 @@ unsigned machine_of(const char* path) {
     return header[0] == 0x7F ? header[18] + header[19] * 256u : 0;
 }
 
-/// A program for this machine has to be started by the emulator that this one runs in, which is itself a program for another: what is to be
-/// preloaded is the emulator's to set.
+/// Programs that are for the machine that the emulator stands for are started by it. It is one of the machine's that there is: what is to
+/// be preloaded is the emulator's to set.
 void emulate(std::vector<std::string>& command, std::map<std::string, std::string>& environment) {
-    if (machine_of(command[0].c_str()) != machine_of("/proc/self/exe")) return;
+    if (*emulator == '\0' || machine_of(command[0].c_str()) != machine_of("/proc/self/exe")) return;
     std::vector<std::string> whole;
-    std::istringstream words(MPMM_TEST_EMULATOR);
+    std::istringstream words(emulator);
     for (std::string word; words >> word;) whole.push_back(word);
     if (const auto preload = environment.find("LD_PRELOAD"); preload != environment.end()) {
         whole.insert(whole.end(), {"-E", "LD_PRELOAD=" + preload->second});
@@ -56,9 +57,13 @@ void emulate(std::vector<std::string>& command, std::map<std::string, std::strin
     whole.insert(whole.end(), command.begin(), command.end());
     command = whole;
 }
-#else
-void emulate(std::vector<std::string>&, std::map<std::string, std::string>&) {}
-#endif
+
+/// Removes what the emulator says when a program dies of a signal.
+void forget_emulator(std::string& err) {
+    if (*emulator == '\0') return;
+    for (std::size_t at = 0; (at = err.find("qemu: uncaught target signal", at)) != std::string::npos;)
+        err.erase(at, err.find('\n', at) + 1 - at);
+}
 
 struct Pipe {
     int read = -1, write = -1;
@@ -135,6 +140,7 @@ Outcome run(std::vector<std::string> arguments, std::map<std::string, std::strin
     collect(out.read, err.read, outcome);
     while (::waitpid(child, &outcome.status, 0) < 0 && errno == EINTR) {
     }
+    forget_emulator(outcome.err);
     return outcome;
 }
 
