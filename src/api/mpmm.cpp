@@ -8,6 +8,7 @@
 #include "verify/options.hpp"
 #include "verify/report.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -18,8 +19,10 @@ namespace {
 
 bool power_of_two(std::size_t value) { return std::has_single_bit(value); }
 
+std::size_t page() { return os::whole_page<G>(); }
+
 bool whole_pages(const void* address, std::size_t size) {
-    return address != nullptr && size != 0 && is_aligned(reinterpret_cast<std::uintptr_t>(address), G::page) && is_aligned(size, G::page);
+    return address != nullptr && size != 0 && is_aligned(reinterpret_cast<std::uintptr_t>(address), page()) && is_aligned(size, page());
 }
 
 [[gnu::always_inline]] inline void* aligned_alloc_checked(std::size_t alignment, std::size_t size, bool zero) {
@@ -38,22 +41,22 @@ const char* mpmm_version(void) noexcept { return BuildVerify::enabled ? MPMM_VER
 
 // ---- backend ----
 
-size_t mpmm_backend_page_size(void) noexcept { return G::page; }
+size_t mpmm_backend_page_size(void) noexcept { return page(); }
 size_t mpmm_backend_chunk_size(void) noexcept { return G::chunk; }
 
 void* mpmm_backend_allocate(size_t size, size_t alignment) noexcept {
-    if (alignment == 0) alignment = G::page;
+    if (alignment == 0) alignment = page();
     if (!power_of_two(alignment) || size == 0) {
         errno = EINVAL;
         return nullptr;
     }
     if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX / 2) return or_enomem(nullptr);
-    return or_enomem(BuildHeap::shared.backend.allocate(align_up(size, G::page), alignment < G::page ? G::page : alignment));
+    return or_enomem(BuildHeap::shared.backend.allocate(align_up(size, page()), std::max(alignment, page())));
 }
 
 int mpmm_backend_deallocate(void* address, size_t size) noexcept {
     if (size > PTRDIFF_MAX) return EINVAL;
-    size = align_up(size, G::page);
+    size = align_up(size, page());
     return whole_pages(address, size) && BuildHeap::shared.backend.deallocate(address, size) ? 0 : EINVAL;
 }
 
@@ -62,7 +65,7 @@ int mpmm_backend_purge(void* address, size_t size) noexcept {
 }
 
 int mpmm_backend_fixed_region(mpmm_backend* backend, void* memory, size_t size) noexcept {
-    return backend != nullptr && make_fixed_region(*backend, memory, size, G::page, G::chunk) ? 0 : EINVAL;
+    return backend != nullptr && make_fixed_region(*backend, memory, size, page(), G::chunk) ? 0 : EINVAL;
 }
 
 // ---- start-up ----
@@ -121,7 +124,7 @@ void mpmm_lcache_free(void* block, size_t size) noexcept { Front::free_sized(Fam
 size_t mpmm_lcache_purge(void) noexcept { return BuildHeap::shared.large.trim(0); }
 
 void* mpmm_persistent_alloc(size_t size, size_t alignment) noexcept {
-    if (!power_of_two(alignment) || alignment > G::page) {
+    if (!power_of_two(alignment) || alignment > page()) {
         errno = EINVAL;
         return nullptr;
     }

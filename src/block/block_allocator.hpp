@@ -17,6 +17,7 @@
 #include "block/owner_state.hpp"
 #include "block/size_classes.hpp"
 #include "block/tenant_map.hpp"
+#include "platform/os.hpp"
 #include "verify/report.hpp"
 
 namespace mpmm {
@@ -143,7 +144,8 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
             report::user_error(report::Kind::double_free, address(index));
             return false;
         }
-        free_map[index / 64].store(word | bit, relaxed);
+        // release: for who purges a queued block allocator, see unused_units().
+        free_map[index / 64].store(word | bit, release);
         return true;
     }
     /// Sets bits of the remote map; reports blocks that are there, or free, already. Any thread.

@@ -34,8 +34,9 @@ void BlockAllocator<C>::create(const Shape& shape, unsigned index, std::byte* sl
 
 template <class C>
 std::uint64_t BlockAllocator<C>::unused_units(bool remote) const {
-    // acquire: what the thread that freed a block wrote to it comes before its page goes.
-    const auto free = [&](unsigned w) { return free_word(w) | (remote ? remote_map[w].load(acquire) : 0); };
+    // acquire: what the thread that freed a block wrote to it comes before its page goes. Of the remote map that is publish(); of the free map
+    // it is an owner who frees while his block allocator is queued, and purged by another thread.
+    const auto free = [&](unsigned w) { return free_map[w].load(acquire) | (remote ? remote_map[w].load(acquire) : 0); };
     if (unit_is_block()) return free(0) & block_mask(0);
     const std::size_t used = std::size_t{blocks} * size;
     const auto pages = static_cast<unsigned>((used + G::page - 1) / G::page);
@@ -67,14 +68,16 @@ std::size_t BlockAllocator<C>::purge(Backend& backend, bool now, bool remote) {
     const std::uint64_t due = unused & ~clean_units & (now ? all_ones : idle_units);
     idle_units = unused;
     if (due == 0) return 0;
+    const std::size_t page = os::whole_page<G>();
     std::size_t purged = 0;
     for_each_run(unused, [&](unsigned first, unsigned count) {
         const std::uint64_t run = bit_range(first, count);
         if ((run & due) == 0) return;
-        // Whole pages only; blocks that are no multiple of a page share one with their neighbour.
+        // Whole pages only; blocks that are no multiple of a page share one with their neighbour, as units do where the system's are larger.
         const std::size_t unit = unit_is_block() ? size : G::page;
-        const std::size_t from = align_up(first * unit, G::page), to = align_down((first + count) * unit, G::page);
-        if (from < to && backend.purge(base + from, to - from)) {
+        const auto start = reinterpret_cast<std::uintptr_t>(base);
+        const std::uintptr_t from = align_up(start + first * unit, page), to = align_down(start + (first + count) * unit, page);
+        if (from < to && backend.purge(reinterpret_cast<void*>(from), to - from)) {
             purged += to - from;
             clean_units |= run;
         }

@@ -218,13 +218,14 @@ class SlotPool {
     std::size_t purge_word(Backend& backend, Chunk& chunk, unsigned w, bool now) {
         // The headers of free intrusive slots must go on reading as unused.
         if (chunk.intrusive && !backend.purged_is_zero()) return 0;
+        const std::size_t page = os::whole_page<G>();
         std::size_t purged = 0;
         const std::uint64_t free_dirty = chunk.free_bits[w] & chunk.dirty_bits[w];
         for_each_run(free_dirty & (now ? all_ones : chunk.aged_bits[w]), [&](unsigned first, unsigned count) {
             // Slots may be smaller than a page: only those whose pages all go are clean afterwards.
             const std::size_t start = std::size_t{w * 64 + first} << chunk.slot_shift,
                               end = start + (std::size_t{count} << chunk.slot_shift);
-            const std::size_t from = align_up(start, G::page), to = align_down(end, G::page);
+            const std::size_t from = align_up(start, page), to = align_down(end, page);
             if (from >= to || !backend.purge(chunk.extent.base + from, to - from)) return;
             purged += to - from;
             chunk.dirty_bits[w] &=

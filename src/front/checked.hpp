@@ -157,10 +157,10 @@ class CheckedFront {
 
     /// The block that an address lies in, its redzones included; false when there is none with a record.
     static bool find(const void* address, Place& place);
-    static std::byte* closed_begin(const Place& place) { return at_page(place.user + G::page - 1); }
+    static std::byte* closed_begin(const Place& place) { return at_page(place.user + os::whole_page<G>() - 1); }
     static std::byte* closed_end(const Place& place) { return at_page(place.end()); }
     static std::byte* at_page(std::byte* address) {
-        return reinterpret_cast<std::byte*>(align_down(reinterpret_cast<std::uintptr_t>(address), G::page));
+        return reinterpret_cast<std::byte*>(align_down(reinterpret_cast<std::uintptr_t>(address), os::whole_page<G>()));
     }
     /// Calls visit(place) for every block with a record that is live or waits; each stays mapped during its visit.
     template <class Visit>

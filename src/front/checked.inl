@@ -155,7 +155,7 @@ void CheckedFront<H>::retire(const Site& site, const Place& place) {
     race_edges::leave(place.user);
     // A closed block's pages are not in memory.
     const auto length = static_cast<std::size_t>(place.high - place.low);
-    const std::size_t cost = record.closed != 0 ? G::page : length, limit = options::get(options::quarantine_bytes);
+    const std::size_t cost = record.closed != 0 ? os::whole_page<G>() : length, limit = options::get(options::quarantine_bytes);
     poison::hide(place, true);
     record.put(BlockState::quarantined);
     // What waits in a thread's name is everybody's once its cache ends. A thread without one, past its end, has nobody to see to that.
@@ -168,7 +168,7 @@ template <class H>
 void CheckedFront<H>::close(const Place& place) {
     AllocRecord& record = *place.record;
     std::byte *const begin = closed_begin(place), *const end = closed_end(place);
-    if (record.size >= patterns::closed_bytes && H::shared.backend.is_system() && closed_blocks_.load(relaxed) < most_closed_) {
+    if (record.size >= patterns::closed_bytes && begin < end && H::shared.backend.is_system() && closed_blocks_.load(relaxed) < most_closed_) {
         const auto length = static_cast<std::size_t>(end - begin);
         if (os::purge(begin, length) && os::protect(begin, length, false)) {
             closed_blocks_.fetch_add(1, relaxed);

@@ -228,8 +228,9 @@ bool CheckedFront<H>::fault(const void* address, fault::Access access, const voi
     describe_block(error, place, state != BlockState::live);
     report::error(error, reporting);
     // What is called can only fail again.
-    auto* const page = reinterpret_cast<void*>(align_down(reinterpret_cast<std::uintptr_t>(address), G::page));
-    return access != fault::Access::execute && os::protect(page, G::page, true);
+    const std::size_t page = os::whole_page<G>();
+    auto* const start = reinterpret_cast<void*>(align_down(reinterpret_cast<std::uintptr_t>(address), page));
+    return access != fault::Access::execute && os::protect(start, page, true);
 }
 
 }  // namespace mpmm

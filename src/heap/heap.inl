@@ -323,7 +323,7 @@ std::size_t Heap<C>::usable_size(const void* address) {
 template <class C>
 std::size_t Heap<C>::round_size(std::size_t size) {
     if (size > PTRDIFF_MAX) return 0;
-    return size <= Classes::max_size ? Classes::size_of(Classes::of(size)) : align_up(size, G::page);
+    return size <= Classes::max_size ? Classes::size_of(Classes::of(size)) : align_up(size, os::whole_page<G>());
 }
 
 // ---- memory back ----

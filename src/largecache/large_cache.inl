@@ -135,7 +135,7 @@ void LargeCache<C>::give(const Extent& extent) {
 template <class C>
 void* LargeCache<C>::allocate(std::size_t size, std::size_t alignment, bool zero) {
     if (size > PTRDIFF_MAX - 2 * G::chunk || alignment > PTRDIFF_MAX / 2) return nullptr;
-    size = align_up(size == 0 ? 1 : size, G::page);
+    size = align_up(size == 0 ? 1 : size, os::whole_page<G>());
     const std::size_t chunks = (size + G::chunk - 1) / G::chunk;
     bool huge = chunks >= huge_chunks || alignment > G::chunk;
     Run* run = nullptr;
@@ -206,7 +206,7 @@ std::size_t LargeCache<C>::free(Run& run, const void* address) {
 template <class C>
 bool LargeCache<C>::resize(Run& run, std::size_t size) {
     if (size > PTRDIFF_MAX - 2 * G::chunk) return false;
-    size = align_up(size == 0 ? 1 : size, G::page);
+    size = align_up(size == 0 ? 1 : size, os::whole_page<G>());
     const Guard guard(lock_);
     if (size == run.size) return true;
     if (run.huge) {
@@ -236,7 +236,7 @@ bool LargeCache<C>::resize(Run& run, std::size_t size) {
 template <class C>
 void* LargeCache<C>::grow_by_moving(Run& run, std::size_t size) {
     if (!backend_.is_system() || size > PTRDIFF_MAX - 2 * G::chunk) return nullptr;
-    size = align_up(size, G::page);
+    size = align_up(size, os::whole_page<G>());
     const Guard guard(lock_);
     const std::size_t chunks = (size + G::chunk - 1) / G::chunk;
     const std::size_t mapped = chunks >= huge_chunks ? size : chunks * G::chunk;

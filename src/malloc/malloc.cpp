@@ -100,11 +100,12 @@ MPMM_EXPORT int posix_memalign(void** result, size_t alignment, size_t size) noe
     return 0;
 }
 
-MPMM_EXPORT void* valloc(size_t size) noexcept { return aligned_or_null(G::page, size); }
+MPMM_EXPORT void* valloc(size_t size) noexcept { return aligned_or_null(os::whole_page<G>(), size); }
 
 MPMM_EXPORT void* pvalloc(size_t size) noexcept {
     if (size > PTRDIFF_MAX) return or_enomem(nullptr);
-    return aligned_or_null(G::page, align_up(size == 0 ? 1 : size, G::page));
+    const std::size_t page = os::whole_page<G>();
+    return aligned_or_null(page, align_up(size == 0 ? 1 : size, page));
 }
 
 MPMM_EXPORT size_t malloc_usable_size(void* block) noexcept { return Front::usable_size(block); }

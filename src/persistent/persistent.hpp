@@ -27,8 +27,8 @@ class Persistent {
         if (cursor_ == 0 || place + size > end_) {
             // Each block begins with its record: a user's backend may hand out the same memory twice, and leak checks leave our memory out.
             const std::size_t header = align_up(sizeof(Range), alignment), need = header + size;
-            const std::size_t take = align_up(need > block_size / 4 ? need : block_size, G::page);
-            void* const block = backend_.allocate(take, G::page);
+            const std::size_t page = os::whole_page<G>(), take = align_up(need > block_size / 4 ? need : block_size, page);
+            void* const block = backend_.allocate(take, page);
             if (block == nullptr) return nullptr;
             if (!backend_.fresh_is_zero()) std::memset(block, 0, take);
             ranges_.store(::new (block) Range{ranges_.load(relaxed), take}, release);

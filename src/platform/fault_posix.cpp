@@ -2,6 +2,9 @@
 #include "platform/fault.hpp"
 
 #include "platform/lock.hpp"
+#if defined(__aarch64__)
+#include "platform/fault_aarch64.hpp"
+#endif
 
 #include <cerrno>
 #include <sys/syscall.h>
@@ -50,8 +53,10 @@ int system_sigaction(int signal, const struct sigaction* action, struct sigactio
     return __sigaction != nullptr ? __sigaction(signal, action, old) : ::sigaction(signal, action, old);
 }
 
-Access access_of([[maybe_unused]] const void* context) {
-#if defined(__x86_64__)
+Access access_of([[maybe_unused]] const siginfo_t& info, [[maybe_unused]] const void* context) {
+#if defined(__aarch64__)
+    return access_on_aarch64(info, *static_cast<const ucontext_t*>(context));
+#elif defined(__x86_64__)
     const auto bits = static_cast<const ucontext_t*>(context)->uc_mcontext.gregs[REG_ERR];
     return (bits & 16) != 0 ? Access::execute : (bits & 2) != 0 ? Access::write : Access::read;
 #else
@@ -91,7 +96,7 @@ void pass_on(int signal, siginfo_t* info, void* context) {
 void handle(int signal, siginfo_t* info, void* context) {
     const int kept = errno;
     // A signal that somebody sent has no address.
-    if (info->si_code > 0 && ours.load(acquire)(info->si_addr, access_of(context), context)) {
+    if (info->si_code > 0 && ours.load(acquire)(info->si_addr, access_of(*info, context), context)) {
         errno = kept;
         return;
     }

@@ -5,6 +5,7 @@
 
 #include "platform/atomics.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -12,6 +13,12 @@ namespace mpmm::os {
 
 /// The system's page size in bytes.
 std::size_t page_size();
+/// What a heap of geometry G maps, purges and protects in multiples of: its own page, or the system's where that is larger. The kernel refuses
+/// addresses that are not whole pages of its own, and rounds lengths up: it would take what lies behind.
+template <class G>
+std::size_t whole_page() {
+    return std::max(G::page, page_size());
+}
 
 /// Fresh zeroed private memory of `size` bytes (whole pages); `hint` is where it is wanted, or null. nullptr when refused.
 void* map(std::size_t size, void* hint);

@@ -64,7 +64,7 @@ bool unmap(void* address, std::size_t size) {
 
 bool purge(void* address, std::size_t size) {
     const KeepErrno keep;
-    // The kernel rounds the end up: on a system with larger pages than the allocator's that would take what lies behind.
+    // The kernel rounds the end up, and would take what lies behind; what is not whole pages was not rounded as whole_page() says.
     const std::uintptr_t mask = page_size() - 1;
     const auto start = reinterpret_cast<std::uintptr_t>(address), from = (start + mask) & ~mask, to = (start + size) & ~mask;
     return from == start && to == start + size && ::madvise(address, size, MADV_DONTNEED) == 0;

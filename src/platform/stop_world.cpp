@@ -25,6 +25,7 @@ void reset_after_fork() {
 
 #include <cerrno>
 #include <climits>
+#include <iterator>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
@@ -146,8 +147,8 @@ class TaskDirectory {
 /// In the caller, with what it knows of itself. A process of one thread stands still by itself.
 [[gnu::noinline]] Result run_here(const TaskDirectory& tasks, Callback callback, void* context) {
     // What the compiler wants to keep over a call lies in these registers or in frames above; the rest is dead here.
-    std::uintptr_t registers[14] = {};
-    Thread self{static_cast<int>(raw_syscall(SYS_gettid)), 0, 0, registers, 14};
+    std::uintptr_t registers[20] = {};
+    Thread self{static_cast<int>(raw_syscall(SYS_gettid)), 0, 0, registers, std::size(registers)};
 #if defined(__x86_64__)
     asm volatile(
         "movq %%rbx, 0(%0)\n"
@@ -174,6 +175,10 @@ class TaskDirectory {
         "mov x9, sp\n"
         "mrs x10, tpidr_el0\n"
         "stp x9, x10, [%0, #80]\n"
+        "stp d8, d9, [%0, #96]\n"
+        "stp d10, d11, [%0, #112]\n"
+        "stp d12, d13, [%0, #128]\n"
+        "stp d14, d15, [%0, #144]\n"
         :
         : "r"(registers)
         : "x9", "x10", "memory");

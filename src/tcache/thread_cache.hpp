@@ -62,7 +62,9 @@ class alignas(64) ThreadCache {
             return Freed::not_here;
         if constexpr (V::enabled)
             if (!V::returned(block, static_cast<unsigned>(index))) return Freed::not_here;
-        word.store(bits, relaxed);
+        // release: what seems full here may have been queued meanwhile, and be purged by another thread, see unused_units(). Active ones are
+        // looked at by nobody else before their owner gives them up, under a lock.
+        word.store(bits, State == OwnerState::full ? release : relaxed);
         if constexpr (State == OwnerState::full) return block.count_returned() ? Freed::woken : Freed::done;
         return bits == all_ones ? Freed::word_full : Freed::done;
     }

@@ -32,7 +32,7 @@ void* ThreadCache<C>::take_checked(Block* block) {
     if (warm == 0) {
         if (void* const taken = borrow(block->class_index); taken != nullptr) return taken;
         // A purge leaves what a block shares of a page with a used neighbour: only blocks of whole pages are known to be zero.
-        last_was_clean_ = is_aligned(block->size, G::page);
+        last_was_clean_ = is_aligned(block->size, os::whole_page<G>());
     }
     const auto index = static_cast<unsigned>(std::countr_zero(warm != 0 ? warm : bits));
     block->lent_units &= ~(std::uint64_t{1} << index);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports in JSON: one object a line, as docs/report.schema.json says, with the same facts as in the text; also appended to log_path.
 
-Usage: json_test.py SCHEMA LIBRARY BUGGY
+Usage: json_test.py SCHEMA LIBRARY BUGGY [EMULATOR...]
 """
 import json
 import os
@@ -27,13 +27,18 @@ CASES = {
 }
 
 
+EMULATOR = sys.argv[4:]
+
+
 def run(buggy: str, library: str, case: str, options: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "LD_PRELOAD": library, "MPMM_OPTIONS": options}
-    return subprocess.run([buggy, case], capture_output=True, text=True, env=environment, timeout=120, check=False)
+    # In the emulator, which is a program of this machine, what is to be preloaded is its to set.
+    environment = {**os.environ, "MPMM_OPTIONS": options} | ({} if EMULATOR else {"LD_PRELOAD": library})
+    command = [*EMULATOR, "-E", f"LD_PRELOAD={library}"] if EMULATOR else []
+    return subprocess.run([*command, buggy, case], capture_output=True, text=True, env=environment, timeout=120, check=False)
 
 
 def main() -> int:
-    schema_path, library, buggy = sys.argv[1:]
+    schema_path, library, buggy = sys.argv[1:4]
     schema = json.loads(pathlib.Path(schema_path).read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)

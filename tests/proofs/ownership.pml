@@ -332,7 +332,7 @@ next_round:
 
 // Block `m`, whose owner word was read as this cache's.
 inline free_own() {
-    atomic { write_free_map(f | m); w = 0; }                                        //= word.store(bits, relaxed);
+    atomic { write_free_map(f | m); w = 0; }                                        //= word.store(bits, State == OwnerState::full ? release : relaxed);
     if
     :: own == ACTIVE(c) -> release_if_empty();                                      //= !block->in_bin) release_if_empty(*block);
     :: own == QUEUED(c) -> skip;                                                    //= default: block.put_back(index); return;
@@ -393,9 +393,9 @@ inline purge_recovered() {
         atomic { !recover_lock[k] -> recover_lock[k] = true; h = recovered[k]; }    //= Block* block = recovered.load(acquire); block != nullptr;
         do
         :: atomic { h == 0 -> recover_lock[k] = false; break; }
-        :: atomic { h != 0 -> a = h - 1; f = free_map[AT(a, w)]; }                  //= free_word(w) | (remote ? remote_map[w].load(acquire) : 0)
+        :: atomic { h != 0 -> a = h - 1; f = free_map[AT(a, w)]; }                  //= free_map[w].load(acquire) | (remote ? remote_map[w].load(acquire) : 0)
             f = f | remote_map[AT(a, w)];
-            atomic { assert((held[AT(a, w)] & f) == 0); f = 0; w++;                 //= backend.purge(base + from, to - from)
+            atomic { assert((held[AT(a, w)] & f) == 0); f = 0; w++;                 //= backend.purge(reinterpret_cast<void*>(from), to - from)
                 if :: w == WORDS -> w = 0; h = next_recovered[a]; :: else -> skip; fi }
         od;
     fi;
