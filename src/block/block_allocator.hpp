@@ -73,7 +73,7 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     unsigned wake_threshold() const { return wake_threshold(blocks); }
     static unsigned wake_threshold(unsigned all) { return std::max(1u, all / 16u); }
     std::byte* address(unsigned index) const { return base + std::size_t{index} * size; }
-    std::size_t free_word(unsigned w) const { return free_map[w].load(relaxed); }
+    std::uint64_t free_word(unsigned w) const { return free_map[w].load(relaxed); }
 
     /// The block `address` is the start of; `exact` is false when it is inside one, in the tail or in the header.
     struct Found {

@@ -44,7 +44,7 @@ class CombiningBuffer {
     /// Adds block `index` of `block`. other_word: the entry belongs to another word, evict() it first. twice: the block is here already, a
     /// double free. full: it is added, and there is more than may wait.
     [[gnu::always_inline]] Added add(Block& block, std::uint64_t index) {
-        const std::uintptr_t key = reinterpret_cast<std::uintptr_t>(&block) + index / 64;
+        const std::uintptr_t key = reinterpret_cast<std::uintptr_t>(&block) + static_cast<std::uintptr_t>(index / 64);
         Entry& entry = *opaque(&entry_of(block.class_index, key));
         if (entry.key != key || entry.base != block.base) [[unlikely]]
             return Added::other_word;
