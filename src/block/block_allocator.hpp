@@ -17,6 +17,7 @@
 #include "block/owner_state.hpp"
 #include "block/size_classes.hpp"
 #include "block/tenant_map.hpp"
+#include "platform/bitmap_word.hpp"
 #include "verify/report.hpp"
 
 namespace mpmm {
@@ -44,8 +45,8 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     BlockAllocator* next = nullptr;
     SlotChunk<C>* chunk = nullptr;
 
-    alignas(G::line) Atomic<std::uint64_t> free_map[words];
-    alignas(G::line) Atomic<std::uint64_t> remote_map[words];
+    alignas(G::line) BitmapWord free_map[words];
+    alignas(G::line) BitmapWord remote_map[words];
 
     alignas(G::line) BlockAllocator* next_recovered = nullptr;
     std::uint64_t idle_units = 0;   ///< units that were unused at the last purge pass already
