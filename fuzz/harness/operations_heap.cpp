@@ -165,7 +165,7 @@ void Executor::do_bad_arguments(const Operation& operation) {
             refused([&] { return subject_.malloc(huge); }, ENOMEM, "malloc");
             refused([&] { return subject_.zalloc(huge); }, ENOMEM, "zalloc");
             refused([&] { return subject_.aligned(64, huge); }, ENOMEM, "aligned_alloc");
-            refused([&] { return subject_.aligned(std::size_t{1} << 63, 1); }, ENOMEM, "aligned_alloc to half of all memory");
+            refused([&] { return subject_.aligned(SIZE_MAX / 2 + 1, 1); }, ENOMEM, "aligned_alloc to half of all memory");
             refused([&] { return subject_.tcache_malloc(huge); }, ENOMEM, "tcache_malloc");
             refused([&] { return subject_.lcache_malloc(huge); }, ENOMEM, "lcache_malloc");
             refused([&] { return mpmm_persistent_alloc(huge, 8); }, ENOMEM, "persistent_alloc");

@@ -77,9 +77,9 @@ std::optional<Program> program_of_report(const std::string& text) {
     Translator translator;
     for (std::smatch match; std::getline(lines, line) && std::regex_match(line, match, operation);) {
         const auto thread = static_cast<unsigned>(std::stoul(match[1]));
-        if (match[3].matched) translator.allocate(thread, std::stoull(match[2]), match[3]);
+        if (match[3].matched) translator.allocate(thread, std::stoul(match[2]), match[3]);
         else if (match[4].matched) translator.free(thread, match[4]);
-        else translator.realloc(thread, match[5], std::stoull(match[6]), match[7]);
+        else translator.realloc(thread, match[5], std::stoul(match[6]), match[7]);
     }
     return translator.program;
 }

@@ -44,7 +44,7 @@ std::size_t request_size(std::uint16_t selector) {
     return size - (size - below) / 128 * (selector >> 9) - (size - below) % 128 * (selector >> 9) / 128;
 }
 
-bool impossible(std::size_t size) { return size >= std::size_t{1} << 47; }
+bool impossible(std::size_t size) { return size > SIZE_MAX / 2 >> (sizeof(void*) == 8 ? 16 : 1); }
 
 std::size_t request_alignment(std::uint16_t selector) {
     const unsigned largest = static_cast<unsigned>(std::countr_zero(mpmm_backend_chunk_size())) + 2;

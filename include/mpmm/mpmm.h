@@ -181,7 +181,7 @@ typedef struct mpmm_stats {
     size_t mapped_bytes;     /**< obtained from the backend and not returned */
     size_t peak_mapped;      /**< highest mapped_bytes so far */
     size_t metadata_bytes;   /**< handed out by the persistent allocator */
-    size_t purged_bytes;     /**< returned to the system by purging, total */
+    size_t purged_bytes;     /**< returned to the system by purging, total; counts on from 0 after SIZE_MAX */
     size_t block_allocators; /**< block allocators in use */
     size_t thread_caches;    /**< thread caches in use */
 } mpmm_stats;

@@ -17,6 +17,7 @@
 #include "block/owner_state.hpp"
 #include "block/size_classes.hpp"
 #include "block/tenant_map.hpp"
+#include "platform/bitmap_word.hpp"
 #include "platform/os.hpp"
 #include "verify/report.hpp"
 
@@ -45,8 +46,8 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     BlockAllocator* next = nullptr;
     SlotChunk<C>* chunk = nullptr;
 
-    alignas(G::line) Atomic<std::uint64_t> free_map[words];
-    alignas(G::line) Atomic<std::uint64_t> remote_map[words];
+    alignas(G::line) BitmapWord free_map[words];
+    alignas(G::line) BitmapWord remote_map[words];
 
     alignas(G::line) BlockAllocator* next_recovered = nullptr;
     std::uint64_t idle_units = 0;   ///< units that were unused at the last purge pass already
@@ -75,7 +76,7 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     unsigned wake_threshold() const { return wake_threshold(blocks); }
     static unsigned wake_threshold(unsigned all) { return std::max(1u, all / 16u); }
     std::byte* address(unsigned index) const { return base + std::size_t{index} * size; }
-    std::size_t free_word(unsigned w) const { return free_map[w].load(relaxed); }
+    std::uint64_t free_word(unsigned w) const { return free_map[w].load(relaxed); }
 
     /// The block `address` is the start of; `exact` is false when it is inside one, in the tail or in the header.
     struct Found {

@@ -7,6 +7,7 @@
 // tests/block/size_classes_test.cpp tries every offset of every size class.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
@@ -17,7 +18,7 @@ class Reciprocal {
     constexpr Reciprocal() = default;
 
     struct Result {
-        std::uint64_t quotient;
+        std::size_t quotient;
         bool exact;
     };
 

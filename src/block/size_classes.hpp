@@ -55,8 +55,10 @@ struct SizeClasses {
     /// The shape of class `index` when sizes up to `intrusive_max` keep their metadata in their own blocks.
     static constexpr Shape shape(unsigned index, std::size_t intrusive_max) {
         const std::size_t size = size_of(index);
-        const std::size_t most = std::max(std::bit_ceil(64 * size), 64 * G::page);
-        const std::size_t slot = std::min({std::bit_floor(G::map_bits * size), most, G::chunk});
+        // In 64 bits: with the longest lines and pages 32-bit sizes would overflow.
+        const std::uint64_t bytes = size, page = G::page, chunk = G::chunk;
+        const std::uint64_t most = std::max(std::bit_ceil(64 * bytes), 64 * page);
+        const auto slot = static_cast<std::size_t>(std::min({std::bit_floor(G::map_bits * bytes), most, chunk}));
         std::size_t blocks = std::min(slot / size, G::map_bits);
         if (blocks >= 64) blocks = std::min(blocks / 64 * 64, size >= G::page ? std::size_t{64} : G::map_bits);
         return {static_cast<std::uint32_t>(size), static_cast<std::uint16_t>(blocks), static_cast<std::uint8_t>(floor_log2(slot)),

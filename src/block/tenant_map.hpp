@@ -7,7 +7,8 @@
 // would be if the array began at address 0 of the machine: then (user address >> slot shift) x tenant size + entry is the tenant, with no
 // mask for the chunk. Everything else is made to look the same: a large run, a chunk of intrusive block allocators and "not ours" have the
 // slot shift 63, which makes the slot number 0 for every address of a process. So the look-up has no special case: their owner word, which no thread
-// cache equals, sends the caller to the slow path.
+// cache equals, sends the caller to the slow path. Where pointers have 32 bits, programs have addresses with the highest bit set: there an
+// entry says one less than the slot shift, the address is shifted by the one first, and 31 leaves nothing of it.
 #pragma once
 
 #include "block/owner_state.hpp"
@@ -18,8 +19,8 @@ namespace mpmm {
 /// Tenants are aligned to this, and block allocators are a multiple of it long: it leaves the entry's low bits free.
 inline constexpr std::size_t tenant_alignment = 128;
 
-/// The tenant of every address that is not ours. An address with the highest bit set has the slot number 1 even with the shift 63, and its
-/// tenant is one tenant's size further on: owner words all the way to there.
+/// The tenant of every address that is not ours. Of 64 bits an address with the highest one set has the slot number 1 even with the shift
+/// 63, and its tenant is one tenant's size further on: owner words all the way to there.
 struct alignas(tenant_alignment) ForeignWord {
     std::byte bytes[tenant_alignment] = {static_cast<std::byte>(OwnerState::foreign)};
 };
@@ -31,8 +32,10 @@ struct ForeignTenant {
 template <class G>
 struct TenantEntries {
     using Entry = std::byte*;
-    static constexpr std::uintptr_t shift_mask = 63, tag_mask = tenant_alignment - 1;
-    static constexpr unsigned no_slots = 63;
+    /// A pointer's bits: a 32-bit geometry may be tried on a 64-bit machine.
+    using Bits = std::conditional_t<G::pointer == 4, std::uint32_t, std::uintptr_t>;
+    static constexpr unsigned no_slots = sizeof(Bits) * 8 - 1, first_shift = sizeof(Bits) == 4 ? 1 : 0;
+    static constexpr std::uintptr_t shift_mask = no_slots, tag_mask = tenant_alignment - 1;
     static_assert(G::chunk_shift < no_slots);
 
     static constexpr Entry none() { return ForeignTenant::storage[0].bytes + no_slots; }
@@ -41,7 +44,7 @@ struct TenantEntries {
     /// A chunk of slots whose tenants begin at `first`, `tenant_size` apart.
     static Entry slots(const void* first, std::size_t tenant_size, const void* chunk, unsigned slot_shift) {
         const std::uintptr_t before = (reinterpret_cast<std::uintptr_t>(chunk) >> slot_shift) * tenant_size;
-        return reinterpret_cast<Entry>((reinterpret_cast<std::uintptr_t>(first) - before) | slot_shift);
+        return reinterpret_cast<Entry>((reinterpret_cast<std::uintptr_t>(first) - before) | (slot_shift - first_shift));
     }
     static bool is_whole(Entry entry) { return (reinterpret_cast<std::uintptr_t>(entry) & shift_mask) == no_slots; }
     /// The tenant of `address`, whose chunk has this entry. TenantSize is that of block allocators.
@@ -49,7 +52,7 @@ struct TenantEntries {
     [[gnu::always_inline]] static Tenant* tenant(Entry entry, const void* address) {
         static_assert(TenantSize % tenant_alignment == 0 && TenantSize <= ForeignTenant::max_tenant_size);
         const auto bits = reinterpret_cast<std::uintptr_t>(entry);
-        const std::uintptr_t slot = reinterpret_cast<std::uintptr_t>(address) >> (bits & shift_mask);
+        const std::uintptr_t slot = static_cast<Bits>(reinterpret_cast<std::uintptr_t>(address)) >> first_shift >> (bits & shift_mask);
         return reinterpret_cast<Tenant*>((bits + slot * TenantSize) & ~tag_mask);
     }
 };

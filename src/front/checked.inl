@@ -20,7 +20,7 @@ std::uint64_t CheckedFront<H>::count_operation(const Site& site) {
 template <class H>
 std::uint32_t CheckedFront<H>::store_stack(const Site& site) {
     std::uintptr_t frames[stack_depot::max_frames];
-    const std::size_t depth = options::get(options::stack_depth);
+    const std::size_t depth = options::bytes(options::stack_depth);
     if (depth == 0) return 0;
     // Before that the dynamic linker may not be ready to be asked where code is.
     if (!started_.load(relaxed)) return stack_depot::put(&site.pc, 1);
@@ -58,7 +58,7 @@ bool CheckedFront<H>::find(const void* address, Place& place) {
 
 template <class H>
 bool CheckedFront<H>::take_from_heap(const Site& site, std::size_t size, std::size_t alignment, bool zero, Source source, Place& place) {
-    const std::size_t redzone = options::get(options::redzone_bytes), front = std::bit_ceil(std::max(redzone, alignment));
+    const std::size_t redzone = options::bytes(options::redzone_bytes), front = std::bit_ceil(std::max(redzone, alignment));
     const std::size_t whole = front + size + redzone;
     const int kept = errno;
     void* low = nullptr;
@@ -92,7 +92,7 @@ void* CheckedFront<H>::allocate(const Site& site, Family family, std::size_t siz
     const std::uint64_t sequence = count_operation(site);
     Place place;
     const std::size_t guard_alignment =
-        alignment <= 16 ? std::min<std::size_t>(alignment, std::bit_floor(options::get(options::guard_align))) : alignment;
+        alignment <= 16 ? std::min<std::size_t>(alignment, std::bit_floor(options::bytes(options::guard_align))) : alignment;
     const bool is_guarded = source == Source::anywhere && guarded::due() && guarded::allocate(size, guard_alignment, place);
     if (!is_guarded && !take_from_heap(site, size, alignment, zero, source, place)) return or_enomem(nullptr);
     AllocRecord& record = *place.record;
@@ -155,7 +155,7 @@ void CheckedFront<H>::retire(const Site& site, const Place& place) {
     race_edges::leave(place.user);
     // A closed block's pages are not in memory.
     const auto length = static_cast<std::size_t>(place.high - place.low);
-    const std::size_t cost = record.closed != 0 ? os::whole_page<G>() : length, limit = options::get(options::quarantine_bytes);
+    const std::size_t cost = record.closed != 0 ? os::whole_page<G>() : length, limit = options::bytes(options::quarantine_bytes);
     poison::hide(place, true);
     record.put(BlockState::quarantined);
     // What waits in a thread's name is everybody's once its cache ends. A thread without one, past its end, has nobody to see to that.
@@ -250,7 +250,7 @@ void CheckedFront<H>::each_chunk(const Place& place, void (*edge)(void* what)) {
 template <class H>
 bool CheckedFront<H>::grow_in_place(const Place& place, std::size_t size) {
     if (place.guarded) return false;
-    const std::size_t front = place.record->front(), redzone = options::get(options::redzone_bytes), whole = front + size + redzone;
+    const std::size_t front = place.record->front(), redzone = options::bytes(options::redzone_bytes), whole = front + size + redzone;
     const auto length = static_cast<std::size_t>(place.high - place.low);
     if (whole <= length && length <= H::Classes::max_size) return true;
     if (length <= H::Classes::max_size) return false;

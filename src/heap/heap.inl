@@ -67,7 +67,7 @@ template <class C>
 void Heap<C>::maintain(Cache* cache) {
     const std::uint64_t now = os::now_ms(), delay = options::get(options::decay_ms), half = delay / 2;
     if (cache != nullptr) cache->rearm(now);
-    if (const std::uint64_t limit = options::get(options::cache_limit); shared.large.cached_bytes() > limit) shared.large.trim(limit);
+    if (const std::size_t limit = options::bytes(options::cache_limit); shared.large.cached_bytes() > limit) shared.large.trim(limit);
     if (options::get(options::purge) == 0) return;
     if (cache != nullptr && now >= cache->last_purge + half) {
         if (cache->last_purge != 0) purge_held(*cache, delay == 0);

@@ -37,7 +37,7 @@ mpmm_stats heap_stats() {
 }
 
 template <class Info>
-Info fill_mallinfo() {
+[[maybe_unused]] Info fill_mallinfo() {
     using Field = decltype(Info::arena);
     const mpmm_stats stats = heap_stats();
     Info info{};
@@ -116,8 +116,11 @@ MPMM_EXPORT void free_aligned_sized(void* block, size_t, size_t size) noexcept {
 
 MPMM_EXPORT int malloc_trim(size_t keep) noexcept { return Front::trim(keep) ? 1 : 0; }
 
+// Other C libraries do not declare them.
+#ifdef __GLIBC__
 MPMM_EXPORT struct mallinfo mallinfo(void) noexcept { return fill_mallinfo<struct mallinfo>(); }
 MPMM_EXPORT struct mallinfo2 mallinfo2(void) noexcept { return fill_mallinfo<struct mallinfo2>(); }
+#endif
 
 /// The parameters tune an allocator of another design; all are accepted, as the caller only wants speed.
 MPMM_EXPORT int mallopt(int, int) noexcept { return 1; }

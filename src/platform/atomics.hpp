@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #ifdef MPMM_SCHEDULE_BUILD
 #include "platform/schedule.hpp"
 #endif
@@ -25,6 +26,9 @@ inline constexpr auto acquire = std::memory_order_acquire;
 inline constexpr auto release = std::memory_order_release;
 inline constexpr auto acq_rel = std::memory_order_acq_rel;
 inline constexpr auto seq_cst = std::memory_order_seq_cst;
+
+// Counters and settings have 64 bits everywhere.
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
 /// Tells the processor that this thread spins.
 inline void cpu_relax() {

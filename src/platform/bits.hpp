@@ -30,12 +30,29 @@ constexpr unsigned floor_log2(std::uint64_t value) { return 63u - static_cast<un
 #endif
 }
 
+/// The same for a word of 32 bits.
+[[gnu::always_inline]] inline bool test_and_set(std::uint32_t& word, std::size_t index) {
+#if defined(__x86_64__) || defined(__i386__)
+    bool was = false;
+    asm("btsl %2, %0" : "+r"(word), "=@ccc"(was) : "r"(static_cast<std::uint32_t>(index)));
+    return was;
+#else
+    const std::uint32_t bit = std::uint32_t{1} << (index % 32), before = word;
+    word |= bit;
+    return (before & bit) != 0;
+#endif
+}
+
 /// The number of the lowest one of a word that is not 0, as 64 bits without a conversion.
 [[gnu::always_inline]] inline std::uint64_t lowest_bit(std::uint64_t word) {
 #if defined(__x86_64__)
     std::uint64_t bit = 0;
     asm("rep bsf %1, %0" : "=r"(bit) : "r"(word) : "cc");  // tzcnt where there is one; the same for words that are not 0
     return bit;
+#elif defined(__i386__)
+    // The compiler would call a function.
+    const auto low = static_cast<std::uint32_t>(word), high = static_cast<std::uint32_t>(word >> 32);
+    return low != 0 ? static_cast<unsigned>(std::countr_zero(low)) : 32 + static_cast<unsigned>(std::countr_zero(high));
 #else
     return static_cast<std::uint64_t>(std::countr_zero(word));
 #endif

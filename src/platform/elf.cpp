@@ -41,7 +41,8 @@ void search(const Image& image, const Section& symbols, std::uint64_t names, Wan
     Symbol table[batch];
     for (std::uint64_t done = 0; done < symbols.sh_size;) {
         const std::uint64_t left = symbols.sh_size - done;
-        const std::size_t got = image.read(symbols.sh_offset + done, table, left < sizeof table ? left : sizeof table) / sizeof(Symbol);
+        const auto size = static_cast<std::size_t>(left < sizeof table ? left : sizeof table);
+        const std::size_t got = image.read(symbols.sh_offset + done, table, size) / sizeof(Symbol);
         if (got == 0) return;
         done += got * sizeof(Symbol);
         for (const Symbol* symbol = table; symbol != table + got; ++symbol) {

@@ -92,7 +92,8 @@ std::size_t address_limit() {
     std::size_t least = SIZE_MAX;
     for (const auto resource : {RLIMIT_AS, RLIMIT_DATA}) {
         rlimit limit{};
-        if (::getrlimit(resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < least) least = limit.rlim_cur;
+        if (::getrlimit(resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < least)
+            least = static_cast<std::size_t>(limit.rlim_cur);
     }
     return least;
 }
@@ -126,9 +127,9 @@ void nap() {
     if (schedule::scheduler != nullptr) return cpu_relax();
 #endif
     const KeepErrno keep;
-    const timespec time{0, 1'000'000};
-    // poll with a raw call: nanosleep() is a cancellation point, and the caller may hold locks.
-    ::syscall(SYS_ppoll, nullptr, 0, &time, nullptr, 0);
+    // poll with a raw call: nanosleep() is a cancellation point, and the caller may hold locks. The kernel's struct timespec.
+    const long time[2] = {0, 1'000'000};
+    ::syscall(SYS_ppoll, nullptr, 0, time, nullptr, 0);
 }
 
 bool is_readable(const void* address, std::size_t size) {

@@ -58,7 +58,7 @@ std::size_t Reader::copy(void* to, std::uintptr_t from, std::size_t size) {
         memory_ = open("/proc/thread-self/mem");
     }
     if (memory_ < 0) return 0;
-    const long copied = raw_syscall(SYS_pread64, memory_, to, size, from);
+    const long copied = raw_pread(memory_, to, size, from);
     return copied < 0 ? 0 : static_cast<std::size_t>(copied);
 }
 
@@ -90,8 +90,9 @@ bool Reader::scan(std::uintptr_t& begin, std::uintptr_t end, Absent absent, Visi
         const long count = raw_syscall(SYS_ioctl, page_map_, pagemap_scan, &arguments);
         if (count < 0 || arguments.walk_end <= arguments.start) return false;
         for (long i = 0; i < count; ++i)
-            read(std::max<std::uintptr_t>(begin, regions[i].start), std::min<std::uintptr_t>(end, regions[i].end), visit, context);
-        begin = std::max<std::uintptr_t>(begin, arguments.walk_end);
+            read(std::max(begin, static_cast<std::uintptr_t>(regions[i].start)), std::min(end, static_cast<std::uintptr_t>(regions[i].end)), visit,
+                 context);
+        begin = std::max(begin, static_cast<std::uintptr_t>(arguments.walk_end));
     }
     return true;
 }
@@ -108,7 +109,7 @@ void Reader::words(std::uintptr_t begin, std::uintptr_t end, Absent absent, Visi
         const std::uintptr_t stop = std::min(end, (first + presence_count_) * page_);
         const std::size_t wanted = ((stop - 1) / page_ - first + 1) * sizeof(std::uint64_t);
         if (absent == Absent::may_hold_data || !knows_presence() ||
-            raw_syscall(SYS_pread64, page_map_, presence, wanted, first * sizeof(std::uint64_t)) != static_cast<long>(wanted)) {
+            raw_pread(page_map_, presence, wanted, std::uint64_t{first} * sizeof(std::uint64_t)) != static_cast<long>(wanted)) {
             read(begin, stop, visit, context);
             begin = stop;
             continue;

@@ -165,6 +165,20 @@ class TaskDirectory {
         : "rax", "memory");
     self.sp = registers[6];
     self.thread_pointer = registers[7];
+#elif defined(__i386__)
+    asm volatile(
+        "movl %%ebx, 0(%0)\n"
+        "movl %%ebp, 4(%0)\n"
+        "movl %%esi, 8(%0)\n"
+        "movl %%edi, 12(%0)\n"
+        "movl %%esp, 16(%0)\n"
+        "movl %%gs:0, %%eax\n"
+        "movl %%eax, 20(%0)\n"
+        :
+        : "r"(registers)
+        : "eax", "memory");
+    self.sp = registers[4];
+    self.thread_pointer = registers[5];
 #else
     asm volatile(
         "stp x19, x20, [%0, #0]\n"

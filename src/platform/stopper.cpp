@@ -23,6 +23,9 @@ using State = Stopper::Record::State;
 
 // From sys/ptrace.h these are enumerators on some systems and macros on others.
 constexpr long ptrace_seize = 0x4206, ptrace_interrupt = 0x4207, ptrace_getregset = 0x4204, ptrace_detach = 17;
+#if defined(__i386__)
+constexpr long ptrace_get_thread_area = 25;
+#endif
 
 constexpr std::uint64_t ms = 1'000'000;
 // A thread in uninterruptible sleep usually waits for a disk or for its vfork child, which is short.
@@ -31,13 +34,13 @@ constexpr std::uint64_t asleep_after = 300 * ms;
 constexpr std::uint64_t hopeless_after = 10'000 * ms;
 
 std::uint64_t now() {
-    timespec time{};
+    KernelTime time{};
     raw_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &time);
-    return static_cast<std::uint64_t>(time.tv_sec) * 1000 * ms + static_cast<std::uint64_t>(time.tv_nsec);
+    return static_cast<std::uint64_t>(time.seconds) * 1000 * ms + static_cast<std::uint64_t>(time.nanoseconds);
 }
 
 void pause(std::uint64_t nanoseconds) {
-    timespec time{0, static_cast<long>(nanoseconds)};
+    const KernelTime time{0, static_cast<long>(nanoseconds)};
     raw_syscall(SYS_nanosleep, &time, nullptr);
 }
 
@@ -144,6 +147,15 @@ bool Stopper::read_stopped(const Record& record, Thread& thread, std::uintptr_t 
     constexpr long vectors[] = {NT_X86_XSTATE, NT_PRFPREG};
     thread.sp = registers[rsp];
     thread.thread_pointer = registers[fs_base];
+#elif defined(__i386__)
+    // struct user_regs_struct
+    constexpr std::size_t xgs = 10, esp = 15;
+    constexpr long vectors[] = {NT_X86_XSTATE, NT_PRXFPREG, NT_PRFPREG};
+    thread.sp = registers[esp];
+    // The thread pointer is the base of the segment that gs selects: struct user_desc, of which it is the second word.
+    std::uintptr_t segment[4] = {};
+    if (raw_syscall(SYS_ptrace, ptrace_get_thread_area, record.tid, registers[xgs] >> 3, segment) == 0)
+        registers[count++] = thread.thread_pointer = segment[1];
 #else
     // struct user_pt_regs
     constexpr std::size_t sp = 31;

@@ -18,7 +18,7 @@ constexpr std::uintptr_t header_alignment = 64;
 // Words of the header: two point at itself, the one between at the table of the thread's thread-local memory.
 constexpr std::size_t tcb = 0, dtv = 1, self = 2;
 
-int half_word(const std::uintptr_t* words, std::size_t index) {
+int number_at(const std::uintptr_t* words, std::size_t index) {
     int value;
     std::memcpy(&value, reinterpret_cast<const char*>(words) + index * sizeof value, sizeof value);
     return value;
@@ -68,21 +68,21 @@ bool ThreadStacks::find_stack(std::uintptr_t pointer, const Header& header, Rang
 
 void ThreadStacks::find_tid_offset() {
     // The first place where every thread has its number.
-    constexpr std::size_t after_self = 2 * (self + 1), halves = 2 * header_words_;
-    bool possible[halves];
-    std::fill(possible, possible + halves, true);
+    constexpr std::size_t in_word = sizeof(std::uintptr_t) / sizeof(int), after_self = in_word * (self + 1), numbers = in_word * header_words_;
+    bool possible[numbers];
+    std::fill(possible, possible + numbers, true);
     bool any = false;
     for (std::size_t i = 0; i < world_.count; ++i) {
         const stop_world::Thread& thread = world_.threads[i];
         Header header;
         if (thread.thread_pointer == 0 || !read_header(thread.thread_pointer, header)) continue;
         // A thread that runs its first instructions has the number already: the kernel writes it.
-        for (std::size_t at = after_self; at < halves; ++at) possible[at] &= half_word(header.words, at) == thread.tid;
+        for (std::size_t at = after_self; at < numbers; ++at) possible[at] &= number_at(header.words, at) == thread.tid;
         any = true;
     }
     if (!any) return;
-    const bool* const found = std::find(possible + after_self, possible + halves, true);
-    if (found != possible + halves) tid_at_ = static_cast<std::size_t>(found - possible);
+    const bool* const found = std::find(possible + after_self, possible + numbers, true);
+    if (found != possible + numbers) tid_at_ = static_cast<std::size_t>(found - possible);
 }
 
 bool ThreadStacks::live(std::uintptr_t pointer) const {
@@ -109,7 +109,7 @@ void ThreadStacks::ended(std::uintptr_t pointer) {
     Range block;
     std::uintptr_t lowest;
     if (!read_header(pointer, header) || !find_stack(pointer, header, block, lowest)) return;
-    const int tid = tid_at_ != 0 ? half_word(header.words, tid_at_) : 0;
+    const int tid = tid_at_ != 0 ? number_at(header.words, tid_at_) : 0;
     // A thread whose thread pointer we could not read has a record like any other.
     if (tid > 0 || (tid_at_ == 0 && !all_known_)) return;
     // joinid, which is the thread itself when it is detached.

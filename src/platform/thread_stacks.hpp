@@ -52,7 +52,7 @@ class ThreadStacks {
     Reader& reader_;
     hidden::Memory memory_;
     std::size_t count_ = 0;
-    /// Where in struct pthread the thread's number is, in halves of a word; 0 unknown.
+    /// Where in struct pthread the thread's number is, in numbers of its length; 0 unknown.
     std::size_t tid_at_ = 0;
     bool all_known_ = true;
 };

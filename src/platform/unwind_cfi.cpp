@@ -3,14 +3,16 @@
 // read over; what it cannot express about these three makes the row unknown.
 #include "platform/unwind_rule.hpp"
 
-#if defined(__x86_64__) && defined(__ELF__)
+#ifdef MPMM_UNWIND_BY_TABLES
 
 #include "platform/unwind_cursor.hpp"
 
 namespace mpmm::unwind {
 namespace {
 
-constexpr std::uint64_t dwarf_rbp = 6, dwarf_rsp = 7, dwarf_return = 16;
+constexpr std::uint64_t dwarf_rbp = Machine::fp, dwarf_rsp = Machine::sp, dwarf_return = Machine::back;
+
+constexpr std::uint8_t breg0 = 0x70;  // DW_OP_breg0: a register and a distance
 
 /// Where a register's value in the caller is.
 struct Place {
@@ -77,7 +79,7 @@ class Interpreter {
         switch (instruction) {
             case 0x00: return true;  // nop
             case 0x01:               // set_loc
-                location_ = code.pointer(program_.encoding, 0);
+                location_ = static_cast<std::uintptr_t>(code.pointer(program_.encoding, 0));
                 done_ = location_ > at_;
                 return code.ok();
             case 0x02: advance(code.byte()); return true;
@@ -148,7 +150,7 @@ class Interpreter {
         return static_cast<std::int64_t>(factored * static_cast<std::uint64_t>(program_.data_factor));
     }
     void advance(std::uint64_t delta) {
-        location_ += delta * program_.code_factor;
+        location_ += static_cast<std::uintptr_t>(delta * program_.code_factor);
         done_ = location_ > at_;
     }
     void place(std::uint64_t which, Place::Is is, std::int64_t offset) {
@@ -169,23 +171,24 @@ class Interpreter {
     /// Two expressions are known: "*(rbp + n)" of functions that align their stack, and that of linkage tables, which says how much the
     /// entry has pushed by the low bits of the address.
     void cfa_expression(Cursor code) {
-        constexpr std::uint8_t breg6 = 0x76, breg7 = 0x77, breg16 = 0x80, deref = 0x06, literal0 = 0x30;
+        constexpr std::uint8_t breg_fp = breg0 + Machine::fp, breg_sp = breg0 + Machine::sp, breg_back = breg0 + Machine::back;
+        constexpr std::uint8_t deref = 0x06, literal0 = 0x30, slot_shift = Machine::slot == 8 ? 3 : 2;
         state_.cfa = {};
         const std::uint8_t first = code.byte();
         const std::int64_t offset = code.sleb();
-        if (first == breg6 && code.byte() == deref && code.ok() && !code.more()) {
+        if (first == breg_fp && code.byte() == deref && code.ok() && !code.more()) {
             state_.cfa = {Cfa::Is::fp_indirect, offset};
-        } else if (first == breg7 && code.byte() == breg16 && code.sleb() == 0) {
-            // lit15 and litN ge lit3 shl plus
+        } else if (first == breg_sp && code.byte() == breg_back && code.sleb() == 0) {
+            // lit15 and litN ge lit3 shl plus; lit2 where a slot is 4 bytes
             if (code.byte() != literal0 + 15 || code.byte() != 0x1A) return;
             const unsigned from = code.byte() - literal0;
-            if (code.byte() != 0x2A || code.byte() != literal0 + 3 || code.byte() != 0x24 || code.byte() != 0x22) return;
+            if (code.byte() != 0x2A || code.byte() != literal0 + slot_shift || code.byte() != 0x24 || code.byte() != 0x22) return;
             if (!code.ok() || code.more() || from > 15) return;
-            state_.cfa = {Cfa::Is::sp, offset + ((at_ & 15) >= from ? 8 : 0)};
+            state_.cfa = {Cfa::Is::sp, offset + ((at_ & 15) >= from ? Machine::slot : 0)};
         }
     }
     void place_expression(std::uint64_t which, Cursor code) {
-        const bool by_fp = code.byte() == 0x76;
+        const bool by_fp = code.byte() == breg0 + Machine::fp;
         const std::int64_t offset = code.sleb();
         place(which, by_fp && code.ok() && !code.more() ? Place::Is::at_fp : Place::Is::elsewhere, offset);
     }
@@ -205,7 +208,7 @@ Row row_of(const State& state) {
         row.kind = Kind::end;
         return row;
     }
-    if (state.back.is != Place::Is::at_cfa || state.back.offset != -8 || state.sp.is != Place::Is::same) return row;
+    if (state.back.is != Place::Is::at_cfa || state.back.offset != -Machine::slot || state.sp.is != Place::Is::same) return row;
     switch (state.cfa.is) {
         case Cfa::Is::sp: row.kind = Kind::sp; break;
         case Cfa::Is::fp: row.kind = Kind::fp; break;

@@ -54,7 +54,7 @@ class Cursor {
     /// The next `size` bytes as a cursor of their own.
     Cursor part(std::uint64_t size) {
         if (size > end_ - at_) fail();
-        const Cursor inner(at_, ok_ ? at_ + size : at_);
+        const Cursor inner(at_, ok_ ? at_ + static_cast<std::uintptr_t>(size) : at_);
         at_ = inner.end_;
         return inner;
     }
@@ -76,7 +76,7 @@ class Cursor {
     /// The value of an encoded pointer before anything is added to it.
     std::uint64_t plain(std::uint8_t encoding) {
         switch (encoding & 0x0F) {
-            case 0x00:
+            case 0x00: return fixed<std::uintptr_t>();
             case 0x04:
             case 0x0C: return fixed<std::uint64_t>();
             case 0x01: return uleb();

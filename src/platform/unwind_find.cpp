@@ -3,9 +3,10 @@
 // Every read stays inside the segment that the program headers give for them. Takes no lock where the C library has _dl_find_object.
 #include "platform/unwind_rule.hpp"
 
-#if defined(__x86_64__) && defined(__ELF__)
+#ifdef MPMM_UNWIND_BY_TABLES
 
 #include "platform/unwind_cursor.hpp"
+#include "platform/unwind_signal32.hpp"
 #include "platform/unwind_stack.hpp"
 
 #include <cerrno>
@@ -32,7 +33,7 @@ struct Tables {
     std::uintptr_t low = 0, high = 0;           // the segment it lies in, and .eh_frame with it
 };
 
-Tables tables_of(const Elf64_Phdr* headers, std::size_t count, std::uintptr_t bias) {
+Tables tables_of(const ElfW(Phdr)* headers, std::size_t count, std::uintptr_t bias) {
     Tables tables;
     for (std::size_t i = 0; i < count; ++i) {
         if (headers[i].p_type != PT_GNU_EH_FRAME) continue;
@@ -53,14 +54,14 @@ Tables tables_of(const Elf64_Phdr* headers, std::size_t count, std::uintptr_t bi
 
 /// The same from program headers in memory. False unless they can be read and are those of the object with this .eh_frame_hdr.
 bool tables_from(std::uintptr_t headers, std::size_t count, const Found& found, Tables& tables) {
-    if (!StackReader::readable(headers, count * sizeof(Elf64_Phdr))) return false;
-    tables = tables_of(reinterpret_cast<const Elf64_Phdr*>(headers), count, found.map->l_addr);
+    if (!StackReader::readable(headers, count * sizeof(ElfW(Phdr)))) return false;
+    tables = tables_of(reinterpret_cast<const ElfW(Phdr)*>(headers), count, found.map->l_addr);
     return tables.header != 0 && tables.header == reinterpret_cast<std::uintptr_t>(found.eh_frame_hdr);
 }
 bool tables_from_elf(std::uintptr_t start, const Found& found, Tables& tables) {
-    if (!StackReader::readable(start, sizeof(Elf64_Ehdr))) return false;
-    const auto& elf = *reinterpret_cast<const Elf64_Ehdr*>(start);
-    return std::memcmp(elf.e_ident, ELFMAG, SELFMAG) == 0 && elf.e_phentsize == sizeof(Elf64_Phdr) &&
+    if (!StackReader::readable(start, sizeof(ElfW(Ehdr)))) return false;
+    const auto& elf = *reinterpret_cast<const ElfW(Ehdr)*>(start);
+    return std::memcmp(elf.e_ident, ELFMAG, SELFMAG) == 0 && elf.e_phentsize == sizeof(ElfW(Phdr)) &&
            tables_from(start + elf.e_phoff, elf.e_phnum, found, tables);
 }
 
@@ -87,7 +88,7 @@ struct Question {
 int ask(dl_phdr_info* info, std::size_t, void* argument) {
     auto& question = *static_cast<Question*>(argument);
     for (std::size_t i = 0; i < info->dlpi_phnum; ++i) {
-        const Elf64_Phdr& header = info->dlpi_phdr[i];
+        const ElfW(Phdr)& header = info->dlpi_phdr[i];
         if (header.p_type != PT_LOAD || question.at - (info->dlpi_addr + header.p_vaddr) >= header.p_memsz) continue;
         question.known = true;
         question.tables = tables_of(info->dlpi_phdr, info->dlpi_phnum, info->dlpi_addr);
@@ -153,7 +154,7 @@ bool read_cie(const Tables& tables, std::uintptr_t address, Common& common) {
     program.code_factor = cie.uleb();
     program.data_factor = cie.sleb();
     const std::uint64_t return_register = version == 1 ? cie.byte() : cie.uleb();
-    if (!cie.ok() || return_register != 16) return false;
+    if (!cie.ok() || return_register != Machine::back) return false;
     const auto* letter = reinterpret_cast<const char*>(augmentation);
     if (*letter == 'z') {
         common.augmented = true;
@@ -176,10 +177,15 @@ bool read_cie(const Tables& tables, std::uintptr_t address, Common& common) {
     return cie.ok();
 }
 
-/// Whether the code at `at` makes the system call that ends a signal handler: mov $15, %rax; syscall.
+/// Whether the code at `at` makes the system call that ends a signal handler.
 bool is_signal_return(std::uintptr_t at) {
-    // 48 C7 C0 0F 00 00 00 0F 05, as two words that overlap.
-    return StackReader::readable(at, 9) && StackReader::load(at) == 0x0F0000000FC0C748 && StackReader::load(at + 1) == 0x050F0000000FC0C7;
+#if defined(__x86_64__)
+    // mov $15, %rax; syscall
+    constexpr unsigned char code[] = {0x48, 0xC7, 0xC0, 0x0F, 0, 0, 0, 0x0F, 0x05};
+    return StackReader::holds(at, code);
+#else
+    return SignalReturn32::is_plain(at) || SignalReturn32::is_with_info(at);
+#endif
 }
 
 Row row_in(const Tables& tables, std::uintptr_t at) {
@@ -191,7 +197,7 @@ Row row_in(const Tables& tables, std::uintptr_t at) {
     Common common;
     if (!fde.ok() || distance == 0 || !read_cie(tables, field - distance, common)) return {};
     Program& program = common.program;
-    program.start = fde.pointer(program.encoding, 0);
+    program.start = static_cast<std::uintptr_t>(fde.pointer(program.encoding, 0));
     const std::uint64_t length = fde.plain(program.encoding & 0x0F);
     if (common.augmented) fde.part(fde.uleb());
     if (!fde.ok() || at - program.start >= length) return {};

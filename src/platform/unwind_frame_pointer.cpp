@@ -3,7 +3,9 @@
 // skips functions or ends early. Records are {caller's frame pointer, return address}, as on x86, ARM64, RISC-V apart from an offset.
 #include "platform/unwind.hpp"
 
-#if !(defined(__x86_64__) && defined(__ELF__)) || defined(MPMM_UNWIND_FRAME_POINTERS)
+#include "platform/unwind_rule.hpp"
+
+#if !defined(MPMM_UNWIND_BY_TABLES) || defined(MPMM_UNWIND_FRAME_POINTERS)
 
 #include "platform/unwind_stack.hpp"
 

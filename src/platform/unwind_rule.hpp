@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// How to get from one frame to its caller on x86-64: the part of an unwind table's row that concerns the instruction pointer, the stack
+// How to get from one frame to its caller on x86: the part of an unwind table's row that concerns the instruction pointer, the stack
 // pointer and the frame pointer rbp, and its form for the cache, the two ends of a 64-bit word:
 //
 //      63          49 48         10 9         3 2    0
 //     | CFA offset/8 | the cache's | rbp at/8  | kind |      rbp at: below the CFA; 0 when the caller's rbp is still in the register
+//
+// With 32-bit pointers, stack slots are 4 bytes and distances are counted in those; what is said of rbp and rsp goes for ebp and esp.
 //
 // The CFA (canonical frame address) is the caller's stack pointer; the return address lies below it. A walk waits for the CFA, so that its
 // offset takes one shift and a scaled address; a mask alone yields rbp's.
@@ -11,7 +13,17 @@
 
 #include <cstdint>
 
+#if (defined(__x86_64__) || defined(__i386__)) && defined(__ELF__)
+#define MPMM_UNWIND_BY_TABLES 1
+#endif
+
 namespace mpmm::unwind {
+
+/// A stack slot, and the numbers that unwind tables have for registers.
+struct Machine {
+    static constexpr std::int64_t slot = sizeof(void*);
+    static constexpr std::uint8_t fp = slot == 8 ? 6 : 5, sp = slot == 8 ? 7 : 4, back = slot == 8 ? 16 : 8;
+};
 
 enum class Kind : std::uint32_t {
     sp = 0,           // CFA = rsp + offset
@@ -32,6 +44,7 @@ struct Row {
 };
 
 struct Packed {
+    static constexpr std::int64_t slot = Machine::slot;
     static constexpr unsigned low_bits = 10, high_bits = 15;
     static constexpr std::uint64_t not_packed = std::uint64_t{1} << low_bits;
 
@@ -39,27 +52,27 @@ struct Packed {
     static constexpr bool from_register(std::uint64_t word) { return (word & 6) == 0; }
     /// Of those.
     static constexpr bool by_fp(std::uint64_t word) { return (word & 1) != 0; }
-    static constexpr std::uint64_t cfa_offset(std::uint64_t word) { return (word >> (64 - high_bits)) * 8; }
-    static constexpr std::uint64_t saved_below(std::uint64_t word) { return word & 0x3F8; }
+    static constexpr std::uintptr_t cfa_offset(std::uint64_t word) { return static_cast<std::uintptr_t>(word >> (64 - high_bits)) * slot; }
+    static constexpr std::uintptr_t saved_below(std::uint64_t word) { return static_cast<std::uintptr_t>(word & 0x3F8) / (8 / slot); }
 
-    /// not_packed for rows too unusual: offsets above 256 KiB or rbp far from the CFA.
+    /// not_packed for rows too unusual: offsets of 32768 slots or rbp far from the CFA.
     static constexpr std::uint64_t pack(const Row& row) {
         const auto kind = static_cast<std::uint64_t>(row.kind);
         if (!row.lasting) return not_packed;
         switch (row.kind) {
             case Kind::sp:
             case Kind::fp: {
-                if (row.cfa_offset < 0 || row.cfa_offset > 0x3FFF8 || row.cfa_offset % 8 != 0) return not_packed;
-                const auto cfa = static_cast<std::uint64_t>(row.cfa_offset / 8) << (64 - high_bits);
+                if (row.cfa_offset < 0 || row.cfa_offset > 0x7FFF * slot || row.cfa_offset % slot != 0) return not_packed;
+                const auto cfa = static_cast<std::uint64_t>(row.cfa_offset / slot) << (64 - high_bits);
                 if (row.saved == Row::Saved::in_register) return cfa | kind;
-                if (row.saved != Row::Saved::below_cfa || row.saved_offset >= 0 || row.saved_offset < -0x3F8 || row.saved_offset % 8 != 0)
+                if (row.saved != Row::Saved::below_cfa || row.saved_offset >= 0 || row.saved_offset < -0x7F * slot || row.saved_offset % slot != 0)
                     return not_packed;
-                return cfa | static_cast<std::uint64_t>(-row.saved_offset) | kind;
+                return cfa | static_cast<std::uint64_t>(-row.saved_offset * (8 / slot)) | kind;
             }
             case Kind::fp_indirect:
-                if (row.cfa_offset > 0 || row.cfa_offset < -0x3FFF8 || row.cfa_offset % 8 != 0) return not_packed;
+                if (row.cfa_offset > 0 || row.cfa_offset < -0x7FFF * slot || row.cfa_offset % slot != 0) return not_packed;
                 if (row.saved != Row::Saved::at_fp || row.saved_offset != 0) return not_packed;
-                return static_cast<std::uint64_t>(-row.cfa_offset / 8) << (64 - high_bits) | kind;
+                return static_cast<std::uint64_t>(-row.cfa_offset / slot) << (64 - high_bits) | kind;
             case Kind::signal:
             case Kind::end:
             case Kind::unknown: return kind;

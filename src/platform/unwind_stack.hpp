@@ -4,8 +4,10 @@
 // (signal stacks, fibers) only for one capture: they can be unmapped at any time without our knowing.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace mpmm::unwind {
 
@@ -27,12 +29,26 @@ class StackReader {
         std::uintptr_t value = 0;
 #if defined(__x86_64__)
         asm volatile("movq (%1), %0" : "=r"(value) : "r"(address) : "memory");
+#elif defined(__i386__)
+        asm volatile("movl (%1), %0" : "=r"(value) : "r"(address) : "memory");
 #elif defined(__aarch64__)
         asm volatile("ldr %0, [%1]" : "=r"(value) : "r"(address) : "memory");
 #else
         __builtin_memcpy(&value, reinterpret_cast<const void*>(address), sizeof value);
 #endif
         return value;
+    }
+
+    /// Whether these bytes can be read at `address` and are `expected`.
+    template <std::size_t Size>
+    static bool holds(std::uintptr_t address, const unsigned char (&expected)[Size]) {
+        constexpr std::size_t word = sizeof(std::uintptr_t), last = Size < word ? 0 : Size - word;
+        if (!readable(address, std::max(Size, word))) return false;
+        for (std::size_t i = 0;; i = std::min(i + word, last)) {
+            const std::uintptr_t found = load(address + i);
+            if (std::memcmp(&found, expected + i, std::min(Size, word)) != 0) return false;
+            if (i == last) return true;
+        }
     }
 
     /// Asks the kernel whether all of [address, address + size) can be read.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The walk up the stack on x86-64 by the program's unwind tables.
+// The walk up the stack on x86-64, and i386, by the program's unwind tables.
 //
 // What a table says about a code address is one word of 64 bits in a two-way cache:
 //
@@ -12,11 +12,13 @@
 // another generation is not there: forget() needs to write one word only. The zero-initialised table costs the pages that are used.
 #include "platform/unwind.hpp"
 
-#if defined(__x86_64__) && defined(__ELF__) && !defined(MPMM_UNWIND_FRAME_POINTERS)
+#include "platform/unwind_rule.hpp"
+
+#if defined(MPMM_UNWIND_BY_TABLES) && !defined(MPMM_UNWIND_FRAME_POINTERS)
 
 #include "platform/atomics.hpp"
 #include "platform/bits.hpp"
-#include "platform/unwind_rule.hpp"
+#include "platform/unwind_signal32.hpp"
 #include "platform/unwind_stack.hpp"
 
 #include <csignal>
@@ -26,10 +28,11 @@
 namespace mpmm::unwind {
 namespace {
 
-constexpr unsigned set_bits = 14, below_set_bits = 4, address_bits = 47, generation_bits = 6;
+constexpr unsigned set_bits = 14, below_set_bits = 4, address_bits = Machine::slot == 8 ? 47 : 32, generation_bits = 6;
 constexpr unsigned tag_bits = address_bits - set_bits, above_set = set_bits + below_set_bits;
 constexpr std::uint64_t generations = (std::uint64_t{1} << generation_bits) - 1;  // 1 to 63; 0 is the empty word's
-static_assert(tag_bits + generation_bits + Packed::low_bits + Packed::high_bits == 64);
+static_assert(tag_bits + generation_bits + Packed::low_bits + Packed::high_bits <= 64);
+constexpr std::uintptr_t slot = Machine::slot;
 
 struct alignas(1u << below_set_bits) Set {
     Atomic<std::uint64_t> first, second;
@@ -51,7 +54,7 @@ std::uint64_t middle_of(std::uintptr_t at, std::uint64_t generation) {
 bool has_middle(std::uint64_t word, std::uint64_t middle) {
     return (word ^ middle) << Packed::high_bits >> (Packed::high_bits + Packed::low_bits) == 0;
 }
-bool cacheable(std::uintptr_t at) { return at >> address_bits == 0; }
+bool cacheable(std::uintptr_t at) { return std::uint64_t{at} >> address_bits == 0; }
 
 /// The word about `at`, or 0.
 [[gnu::always_inline]] inline std::uint64_t cached(std::uintptr_t at, std::uint64_t generation) {
@@ -78,7 +81,8 @@ bool cacheable(std::uintptr_t at) { return at >> address_bits == 0; }
 /// Whether a call ends right before `address`: e8 and a distance, or ff /2 with an operand.
 bool follows_call(std::uintptr_t address) {
     if (address < 8 || !StackReader::readable(address - 8, 8)) return false;
-    const std::uintptr_t code = StackReader::load(address - 8);
+    std::uint64_t code = 0;
+    for (unsigned at = 0; at < 8; at += slot) code |= std::uint64_t{StackReader::load(address - 8 + at)} << at * 8;
     const auto byte_before = [&](unsigned distance) { return code >> (8 - distance) * 8 & 0xFF; };
     if (byte_before(5) == 0xE8) return true;
     for (unsigned length = 2; length <= 7; ++length)
@@ -108,7 +112,7 @@ class Walk {
                 before = exact_ ? 0 : 1;
             } else {
                 const std::uintptr_t cfa = (Packed::by_fp(word) ? fp : sp) + Packed::cfa_offset(word);
-                if (cfa <= sp || !stack_.read(cfa - 8, pc)) break;
+                if (cfa <= sp || !stack_.read(cfa - slot, pc)) break;
                 if (Packed::saved_below(word) != 0 && !stack_.read(cfa - Packed::saved_below(word), fp)) break;
                 sp = cfa;
                 before = 1;
@@ -139,7 +143,7 @@ class Walk {
         if (row.kind != Kind::fp_indirect) cfa += static_cast<std::uintptr_t>(row.cfa_offset);
         if (cfa <= now_.sp) return false;
         std::uintptr_t pc = 0, fp = now_.fp;
-        if (!stack_.read(cfa - 8, pc)) return false;
+        if (!stack_.read(cfa - slot, pc)) return false;
         switch (row.saved) {
             case Row::Saved::in_register: break;
             case Row::Saved::below_cfa:
@@ -157,11 +161,23 @@ class Walk {
 
     /// The kernel puts a ucontext right above the return address of a signal handler. The interrupted code can be on another stack.
     bool leave_signal() {
+#if defined(__x86_64__)
+        constexpr int pc = REG_RIP, sp = REG_RSP, fp = REG_RBP;
+        const std::uintptr_t registers = now_.sp + offsetof(ucontext_t, uc_mcontext.gregs);
+#else
+        constexpr int pc = REG_EIP, sp = REG_ESP, fp = REG_EBP;
+        // Handlers that want to be told get pointers: the third is the ucontext's. Others get the signal's number, and the registers are next.
+        std::uintptr_t registers = now_.sp + slot;
+        if (SignalReturn32::is_with_info(now_.pc)) {
+            if (!stack_.read(now_.sp + 2 * slot, registers)) return false;
+            registers += offsetof(ucontext_t, uc_mcontext.gregs);
+        }
+#endif
         const auto saved = [&](int which, std::uintptr_t& value) {
-            return stack_.read(now_.sp + offsetof(ucontext_t, uc_mcontext.gregs) + static_cast<std::size_t>(which) * 8, value);
+            return stack_.read(registers + static_cast<std::size_t>(which) * slot, value);
         };
         Registers interrupted;
-        if (!saved(REG_RIP, interrupted.pc) || !saved(REG_RSP, interrupted.sp) || !saved(REG_RBP, interrupted.fp)) return false;
+        if (!saved(pc, interrupted.pc) || !saved(sp, interrupted.sp) || !saved(fp, interrupted.fp)) return false;
         now_ = interrupted;
         stack_ = StackReader(now_.sp);
         exact_ = true;
@@ -173,17 +189,17 @@ class Walk {
         std::uintptr_t pc = 0;
         if (StackReader::readable(now_.pc, 1) || !stack_.read(now_.sp, pc) || !follows_call(pc)) return false;
         now_.pc = pc;
-        now_.sp += 8;
+        now_.sp += slot;
         return true;
     }
 
     /// Code without tables. rbp may be anything there, so what it leads to must look like a frame.
     bool step_by_frame_pointer() {
         std::uintptr_t fp = 0, pc = 0;
-        if (now_.fp % 8 != 0 || now_.fp < now_.sp || now_.fp - now_.sp > frame_reach_) return false;
-        if (!stack_.read(now_.fp, fp) || !stack_.read(now_.fp + 8, pc)) return false;
+        if (now_.fp % slot != 0 || now_.fp < now_.sp || now_.fp - now_.sp > frame_reach_) return false;
+        if (!stack_.read(now_.fp, fp) || !stack_.read(now_.fp + slot, pc)) return false;
         if (cached(pc - 1, generation_) == 0 && !follows_call(pc)) return false;
-        now_ = {pc, now_.fp + 16, fp};
+        now_ = {pc, now_.fp + 2 * slot, fp};
         return true;
     }
 
@@ -197,8 +213,13 @@ class Walk {
 
 Registers interrupted(const void* ucontext) {
     const auto& saved = static_cast<const ucontext_t*>(ucontext)->uc_mcontext.gregs;
+#if defined(__x86_64__)
     return {static_cast<std::uintptr_t>(saved[REG_RIP]), static_cast<std::uintptr_t>(saved[REG_RSP]),
             static_cast<std::uintptr_t>(saved[REG_RBP])};
+#else
+    return {static_cast<std::uintptr_t>(saved[REG_EIP]), static_cast<std::uintptr_t>(saved[REG_ESP]),
+            static_cast<std::uintptr_t>(saved[REG_EBP])};
+#endif
 }
 
 std::size_t capture(const Registers& from, bool exact_pc, std::uintptr_t* frames, std::size_t max) {

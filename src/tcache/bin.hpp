@@ -13,15 +13,15 @@
 namespace mpmm {
 
 struct ZeroWord {
-    static inline constinit Atomic<std::uint64_t> word{0};
+    static inline constinit BitmapWord word{0};
 };
 
 /// The block handed out last, and where its bit is: most blocks that die young die before the next one is born. Freeing that one needs
 /// neither the chunk map nor the block allocator, and, as the processor predicts the comparison, not even the address.
 struct Latest {
     const void* block = none();
-    Atomic<std::uint64_t>* word = nullptr;
-    std::uint64_t bit = 0;
+    BitmapWord* word = nullptr;
+    std::size_t bit = 0;
 
     /// No block has this address, and it is not the null pointer that free() takes.
     static constexpr const void* none() { return &ZeroWord::word; }
@@ -30,7 +30,7 @@ struct Latest {
 
 template <class C>
 struct Bin {
-    Atomic<std::uint64_t>* word = &ZeroWord::word;
+    BitmapWord* word = &ZeroWord::word;
     std::byte* base = nullptr;
     std::size_t size = 0;
     BlockAllocator<C>* current = nullptr;
@@ -38,12 +38,10 @@ struct Bin {
 
     /// Takes the lowest free block of the word; false when it has none.
     [[gnu::always_inline]] bool take(void*& block, Latest& latest) {
-        Atomic<std::uint64_t>* const from = word;
-        const std::uint64_t bits = from->load(relaxed);
-        if (bits == 0) [[unlikely]]
+        BitmapWord* const from = word;
+        std::size_t bit = 0;
+        if (!from->take_lowest(bit)) [[unlikely]]
             return false;
-        from->store(bits & (bits - 1), relaxed);
-        const std::uint64_t bit = lowest_bit(bits);
         if constexpr (C::Verify::enabled) C::Verify::template handed_out_from<BlockAllocator<C>>(record, static_cast<unsigned>(bit));
         block = base + bit * size;
         latest.word = from;
@@ -73,7 +71,7 @@ struct Bin {
         aim(*block, w, block->free_map[w]);
     }
     /// Takes the blocks of word `w` of `block` that `from` has, whoever owns them.
-    void aim(BlockAllocator<C>& block, unsigned w, Atomic<std::uint64_t>& from) {
+    void aim(BlockAllocator<C>& block, unsigned w, BitmapWord& from) {
         word = &from;
         base = block.address(w * 64);
         size = block.size;

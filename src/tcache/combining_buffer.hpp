@@ -29,7 +29,7 @@ class CombiningBuffer {
     struct Entry {
         std::uintptr_t key = 0;           ///< block allocator's address + word number, which its alignment leaves room for
         const std::byte* base = nullptr;  ///< the block allocator's, when the entry became its: a record gets new lives elsewhere
-        Atomic<std::uint64_t> mask{0};
+        BitmapWord mask{0};
 
         Block& block() const { return *reinterpret_cast<Block*>(key & ~key_words); }
         unsigned word() const { return static_cast<unsigned>(key & key_words); }
@@ -43,15 +43,16 @@ class CombiningBuffer {
 
     /// Adds block `index` of `block`. other_word: the entry belongs to another word, evict() it first. twice: the block is here already, a
     /// double free. full: it is added, and there is more than may wait.
-    [[gnu::always_inline]] Added add(Block& block, std::uint64_t index) {
+    [[gnu::always_inline]] Added add(Block& block, std::size_t index) {
         const std::uintptr_t key = reinterpret_cast<std::uintptr_t>(&block) + index / 64;
         Entry& entry = *opaque(&entry_of(block.class_index, key));
         if (entry.key != key || entry.base != block.base) [[unlikely]]
             return Added::other_word;
-        std::uint64_t mask = entry.mask.load(relaxed);
+        auto& part = entry.mask.part(index);
+        auto mask = part.load(relaxed);
         if (test_and_set(mask, index)) [[unlikely]]
             return Added::twice;
-        entry.mask.store(mask, relaxed);
+        part.store(mask, relaxed);
         return (bytes_ += block.size) < max_bytes ? Added::yes : Added::full;
     }
     /// Makes the entry for `index` of `block` that word's: calls publish(entry, class index) for what it holds.

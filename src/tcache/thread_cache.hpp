@@ -56,17 +56,18 @@ class alignas(64) ThreadCache {
             return Freed::not_here;
         if (Intrusive && index - block.reserved_first < block.reserved_count) [[unlikely]]
             return Freed::not_here;
-        Atomic<std::uint64_t>& word = block.free_map[index / 64];
-        std::uint64_t bits = word.load(relaxed);
+        BitmapWord& word = block.free_map[index / 64];
+        auto& part = word.part(index);
+        auto bits = part.load(relaxed);
         if (test_and_set(bits, index)) [[unlikely]]
             return Freed::not_here;
         if constexpr (V::enabled)
             if (!V::returned(block, static_cast<unsigned>(index))) return Freed::not_here;
         // release: what seems full here may have been queued meanwhile, and be purged by another thread, see unused_units(). Active ones are
         // looked at by nobody else before their owner gives them up, under a lock.
-        word.store(bits, State == OwnerState::full ? release : relaxed);
+        part.store(bits, State == OwnerState::full ? release : relaxed);
         if constexpr (State == OwnerState::full) return block.count_returned() ? Freed::woken : Freed::done;
-        return bits == all_ones ? Freed::word_full : Freed::done;
+        return word.is_full(bits) ? Freed::word_full : Freed::done;
     }
     /// The next block of the bin's current block allocator when the word is used up and another has some; false when the slow path is needed.
     bool go_on(unsigned index, void*& taken) {
@@ -94,8 +95,8 @@ class alignas(64) ThreadCache {
         auto place = find(blocks[0]);
         if (!place.exact) return 0;
         // The chunk map has led here by this address: so it lies in the slot, and active block allocators have whole words of blocks.
-        Atomic<std::uint64_t>& word = block.free_map[place.quotient / 64];
-        const std::uint64_t first = place.quotient - place.quotient % 64;
+        BitmapWord& word = block.free_map[place.quotient / 64];
+        const std::size_t first = place.quotient - place.quotient % 64;
         std::uint64_t bits = word.load(relaxed);
         std::size_t done = 0;
         while (place.exact && place.quotient - first < 64 && !test_and_set(bits, place.quotient)) {
@@ -113,12 +114,14 @@ class alignas(64) ThreadCache {
     [[gnu::always_inline]] Freed free_latest(const void* address) {
         // Verify wants to hear of every free.
         if (V::enabled || address != latest.block) return Freed::not_here;
-        std::uint64_t bits = latest.word->load(relaxed);
+        BitmapWord& word = *latest.word;
+        auto& part = word.part(latest.bit);
+        auto bits = part.load(relaxed);
         if (test_and_set(bits, latest.bit)) [[unlikely]]
             return Freed::not_here;
-        latest.word->store(bits, relaxed);
+        part.store(bits, relaxed);
         latest.forget();
-        return bits == all_ones ? Freed::word_full : Freed::done;
+        return word.is_full(bits) ? Freed::word_full : Freed::done;
     }
     /// Frees a block of a detached block allocator that another cache owns, or nobody, into the combining buffer: done or overflow, which asks
     /// for relieve(). not_here for everything else and when anything is unusual; verify wants to hear of every free.
@@ -131,7 +134,7 @@ class alignas(64) ThreadCache {
         if (!exact || index >= block.blocks || block.size > CombiningBuffer<C>::max_block) [[unlikely]]
             return Freed::not_here;
         // Free already, by the owner. For a block that the caller rightly frees the bit is clear and stays so.
-        if ((block.free_map[index / 64].load(relaxed) >> (index % 64) & 1) != 0) [[unlikely]]
+        if ((block.free_map[index / 64].part(index).load(relaxed) >> (index % BitmapWord::part_bits) & 1) != 0) [[unlikely]]
             return Freed::not_here;
         const auto added = combining_.add(block, index);
         if (added == CombiningBuffer<C>::Added::yes) [[likely]]

@@ -31,7 +31,7 @@ struct AllocRecord {
     std::uint8_t reach = 0;  ///< used by the leak check
     std::uint16_t alloc_thread = 0, free_thread = 0;
     std::uint32_t alloc_stack = 0, free_stack = 0;  ///< in the stack depot
-    std::uint64_t size = 0;                         ///< as requested
+    std::size_t size = 0;                           ///< as requested
     std::uint64_t sequence : 63 = 0;                ///< number of the operation that made it
     std::uint64_t closed : 1 = 0;                   ///< its whole pages are inaccessible
 
@@ -55,7 +55,7 @@ struct AllocRecord {
     }
     void put(BlockState to) { state.store(to, release); }
 };
-static_assert(sizeof(AllocRecord) == 32);
+static_assert(sizeof(AllocRecord) <= 32);
 
 /// A block that has a record: `low` and `high` bound the memory around it that belongs to it alone.
 struct Place {

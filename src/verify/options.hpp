@@ -60,6 +60,11 @@ void load_environment_slow();
 
 /// The current value.
 inline std::uint64_t get(Key key) { return detail::values[key].load(relaxed); }
+/// A number of bytes or things: at most as many as there are addresses.
+inline std::size_t bytes(Key key) {
+    const std::uint64_t value = get(key);
+    return value < SIZE_MAX ? static_cast<std::size_t>(value) : SIZE_MAX;
+}
 /// The current text, which stays valid. acquire: its characters were written before.
 inline const char* get(TextKey key) { return detail::texts[key].load(acquire); }
 /// Sets one option from text; false, with a line on stderr, when the key is unknown or the value is no number within its bounds.

@@ -29,7 +29,7 @@ Entry* get_ring() {
     if (entries != nullptr) return entries;
     const Guard guard(set_up_lock);
     if ((entries = ring.load(relaxed)) != nullptr) return entries;
-    length = options::get(options::trace_ops);
+    length = options::bytes(options::trace_ops);
     entries = static_cast<Entry*>(record_memory(length * sizeof(Entry), alignof(Entry)));
     // release: who sees the ring sees its length.
     ring.store(entries, release);

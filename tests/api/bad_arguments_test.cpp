@@ -38,7 +38,7 @@ TEST_F(BadArguments, ImpossibleSizesAreOutOfMemory) {
 }
 
 TEST_F(BadArguments, AlignmentsArePowersOfTwo) {
-    for (const std::size_t alignment : {0ul, 3ul, 24ul, 4095ul, SIZE_MAX}) {
+    for (const std::size_t alignment : std::initializer_list<std::size_t>{0, 3, 24, 4095, SIZE_MAX}) {
         errno = 0;
         EXPECT_EQ(mpmm_aligned_alloc(alignment, 100), nullptr) << alignment;
         EXPECT_EQ(errno, EINVAL) << alignment;
@@ -56,7 +56,7 @@ TEST_F(BadArguments, AlignmentsArePowersOfTwo) {
     errno = 0;
     EXPECT_EQ(mpmm_persistent_alloc(100, 2 * mpmm_backend_page_size()), nullptr) << "up to the page size";
     EXPECT_EQ(errno, EINVAL);
-    for (const std::size_t alignment : {std::size_t{1} << 62, std::size_t{1} << 63}) {
+    for (const std::size_t alignment : {SIZE_MAX / 4 + 1, SIZE_MAX / 2 + 1}) {
         errno = 0;
         EXPECT_EQ(mpmm_aligned_alloc(alignment, 100), nullptr) << alignment;
         EXPECT_EQ(errno, ENOMEM) << alignment;

@@ -46,7 +46,7 @@ void* refused(void* block) {
     CHILD_CHECK(mapped() == before);
     CHILD_CHECK(mpmm_verify_heap() == 0);
     backend.twist = nullptr;
-    for (const std::size_t size : {1024ul * 1024, 3 * chunk(), 50 * chunk()}) CHILD_CHECK(blocks.add(size));
+    for (const std::size_t size : std::initializer_list<std::size_t>{1024 * 1024, 3 * chunk(), 50 * chunk()}) CHILD_CHECK(blocks.add(size));
     finish_whole(blocks);
 }
 
@@ -92,7 +92,7 @@ TEST(BadBackend, MemoryAtImpossibleAddressesForRecords) {
 
 TEST(BadBackend, MemoryAtImpossibleAddresses) {
     EXPECT_EXIT(misbehave([](ArenaBackend&, void* memory, std::size_t, std::size_t alignment) -> void* {
-                    return alignment > mpmm_backend_page_size() ? reinterpret_cast<void*>(std::uintptr_t{1} << 60) : memory;
+                    return alignment > mpmm_backend_page_size() ? reinterpret_cast<void*>(~std::uintptr_t{0} / 16 * 15 / chunk() * chunk() + 64) : memory;
                 }),
                 ExitedWithCode(0), misaligned_line);
 }

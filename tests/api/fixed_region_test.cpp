@@ -48,7 +48,7 @@ std::size_t read_maps(char* text, std::size_t room) {
     static char before[1 << 20], after[1 << 20];
     const std::size_t before_size = read_maps(before, sizeof before);
     Blocks blocks;
-    for (const std::size_t size : {8ul, 24ul, 100ul, 1000ul, 5000ul, 40000ul, 300000ul, chunk(), 5 * chunk()})
+    for (const std::size_t size : std::initializer_list<std::size_t>{8, 24, 100, 1000, 5000, 40000, 300000, chunk(), 5 * chunk()})
         for (int i = 0; i < 3; ++i) CHILD_CHECK(blocks.add(size));
     void* const more[] = {mpmm_persistent_alloc(100000, 4096), mpmm_backend_allocate(8192, 0), mpmm_lcache_malloc(chunk())};
     for (void* const block : more) CHILD_CHECK(inside(region, block, 8192));

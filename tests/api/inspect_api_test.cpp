@@ -154,7 +154,7 @@ TEST_F(Inspect, WalkStopsWhenToldTo) {
 
 TEST_F(Inspect, AddressesAreDescribed) {
     static int global = 0;
-    for (const std::size_t size : {8ul, 48ul, 3000ul, 50000ul, 3 * chunk(), 40 * chunk()}) {
+    for (const std::size_t size : std::initializer_list<std::size_t>{8, 48, 3000, 50000, 3 * chunk(), 40 * chunk()}) {
         auto* const block = static_cast<char*>(mpmm_malloc(size));
         const std::size_t usable = mpmm_usable_size(block);
         for (const std::size_t offset : {std::size_t{0}, std::size_t{1}, size - 1, usable - 1}) {
@@ -173,9 +173,10 @@ TEST_F(Inspect, AddressesAreDescribed) {
             EXPECT_EQ(freed.offset, 3u);
         }
     }
+    constexpr unsigned bits = sizeof(void*) == 8 ? 48 : 32;
     for (const std::uintptr_t address :
-         {std::uintptr_t{0}, std::uintptr_t{1}, reinterpret_cast<std::uintptr_t>(&global), std::uintptr_t{1} << 47,
-          (std::uintptr_t{1} << 48) - 1, std::uintptr_t{1} << 48, std::uintptr_t{1} << 63, UINTPTR_MAX}) {
+         {std::uintptr_t{0}, std::uintptr_t{1}, reinterpret_cast<std::uintptr_t>(&global), std::uintptr_t{1} << (bits - 1),
+          (std::uintptr_t{2} << (bits - 1)) - 1, std::uintptr_t{2} << (bits - 1), UINTPTR_MAX / 2 + 1, UINTPTR_MAX}) {
         const mpmm_address_info info = mpmm_debugger_find(reinterpret_cast<void*>(address));
         EXPECT_EQ(info.kind, MPMM_ADDRESS_FOREIGN) << address;
         EXPECT_EQ(info.block, nullptr);

@@ -60,7 +60,7 @@ TEST(SystemBackend, AlignsWhereThereIsNoRoomToTrim) {
 
 TEST(SystemBackend, RefusesWhatCannotBe) {
     Backend backend;
-    EXPECT_EQ(backend.allocate(std::size_t{1} << 60, chunk), nullptr);
+    EXPECT_EQ(backend.allocate(align_down(SIZE_MAX, chunk), chunk), nullptr);
     EXPECT_EQ(backend.allocate(align_down(~std::size_t{0}, page), chunk), nullptr);
     EXPECT_EQ(backend.mapped(), 0u);
 }

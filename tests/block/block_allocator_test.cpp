@@ -19,6 +19,10 @@ class BlockAllocatorTest : public ::testing::Test {
     using Classes = SizeClasses<G>;
     Shared<C> shared{};
 
+    void TearDown() override {
+        shared.purge(0, 0);
+        shared.large.trim(0);
+    }
     Block* make(unsigned index) {
         Block* const block = shared.new_block_allocator(index);
         block->set_owner(Owner(reinterpret_cast<void*>(64), block->usable_state()));

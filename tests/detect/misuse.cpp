@@ -91,7 +91,8 @@ void copy_string(const Case& test, char* block) {
 }
 
 /// The program's own address range ends here, so that nobody can own it.
-constexpr std::uintptr_t wild = 0x7ffffffff010, not_canonical = 0x4141414141414140;
+constexpr std::uintptr_t wild = sizeof(void*) == 8 ? static_cast<std::uintptr_t>(0x7ffffffff010) : 0xfffff010,
+                         not_canonical = static_cast<std::uintptr_t>(0x4141414141414140);
 
 }  // namespace
 

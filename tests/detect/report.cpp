@@ -17,7 +17,7 @@ const std::regex thread_line(R"(^(freed|allocated|previously allocated) by threa
 const std::regex leak_line(R"(^(Direct|Indirect) leak of (\d+) byte\(s\) in (\d+) object\(s\) allocated from:$)");
 const std::string summary_start = "SUMMARY: mpmm: ";
 
-std::uint64_t number(const std::string& digits, int base = 10) { return std::stoull(digits, nullptr, base); }
+std::size_t number(const std::string& digits, int base = 10) { return static_cast<std::size_t>(std::stoull(digits, nullptr, base)); }
 
 /// Reads line after line into the last report; `stack_` is where frames belong.
 class Reader {

@@ -143,7 +143,7 @@ TYPED_TEST(LargeCacheTest, OverAlignedAndImpossibleRequests) {
     this->free(aligned);
     EXPECT_EQ(this->large.allocate(PTRDIFF_MAX, 1, false), nullptr);
     EXPECT_EQ(this->large.allocate(~std::size_t{0}, 1, false), nullptr);
-    EXPECT_EQ(this->large.allocate(1, std::size_t{1} << 63, false), nullptr);
+    EXPECT_EQ(this->large.allocate(1, SIZE_MAX / 2 + 1, false), nullptr);
     EXPECT_EQ(this->large.used_blocks(), 0u);
 }
 

@@ -23,8 +23,8 @@ void free_aligned_sized(void*, size_t, size_t) __attribute__((weak));
 void cfree(void*) __attribute__((weak));
 
 /* Not constants for the compiler, which would warn of them. */
-static volatile size_t size_max = SIZE_MAX, beyond = (size_t)PTRDIFF_MAX + 1, ptrdiff_max = PTRDIFF_MAX, two_to_33 = (size_t)1 << 33,
-                       two_to_62 = (size_t)1 << 62, twenty_four = 24, zero = 0;
+static volatile size_t size_max = SIZE_MAX, beyond = (size_t)PTRDIFF_MAX + 1, ptrdiff_max = PTRDIFF_MAX, twice_root = (size_t)2 << 4 * sizeof(size_t),
+                       quarter = SIZE_MAX / 4 + 1, twenty_four = 24, zero = 0;
 /* A failed reallocation leaves the block, which compilers warn of all the same. */
 static void* (*volatile resize)(void*, size_t) = realloc;
 static void* (*volatile resize_array)(void*, size_t, size_t) = reallocarray;
@@ -119,7 +119,7 @@ static void check_calloc(void) {
     errno = 0;
     CHECK(calloc(size_max / 2 + 2, 2) == NULL && errno == ENOMEM);
     errno = 0;
-    CHECK(calloc(two_to_33, (size_t)1 << 31) == NULL && errno == ENOMEM);
+    CHECK(calloc(twice_root, twice_root / 4) == NULL && errno == ENOMEM);
     errno = 0;
     CHECK(calloc(1, beyond) == NULL && errno == ENOMEM);
 }
@@ -205,7 +205,7 @@ static void check_aligned(void) {
     errno = EDOM;
     block = &alignment;
     CHECK(posix_memalign(&block, 64, beyond) == ENOMEM && block == &alignment && errno == EDOM);
-    CHECK(posix_memalign(&block, (size_t)1 << 63, 64) == ENOMEM && block == &alignment && errno == EDOM);
+    CHECK(posix_memalign(&block, SIZE_MAX / 2 + 1, 64) == ENOMEM && block == &alignment && errno == EDOM);
     errno = 0;
     CHECK(memalign(64, size_max) == NULL && errno == ENOMEM);
     errno = 0;
@@ -217,7 +217,7 @@ static void check_aligned(void) {
     errno = 0;
     CHECK(aligned_alloc(64, size_max - 32) == NULL && errno == ENOMEM);
     errno = 0;
-    CHECK(aligned_alloc(two_to_62, ptrdiff_max) == NULL && errno == ENOMEM);
+    CHECK(aligned_alloc(quarter, ptrdiff_max) == NULL && errno == ENOMEM);
 
     block = valloc(100);
     CHECK(block != NULL && aligned_to(block, page));

@@ -190,7 +190,7 @@ void check_out_of_memory() {
     bool caught = false;
     try {
         std::vector<char> vector;
-        vector.resize(std::size_t{1} << 62);
+        vector.resize(SIZE_MAX / 4 + 1);
     } catch (const std::bad_alloc&) {
         caught = true;
     }
@@ -202,14 +202,14 @@ void check_handler_that_helps() {
     static rlimit old_limit;
     if (::getrlimit(RLIMIT_AS, &old_limit) != 0) return;
     rlimit low = old_limit;
-    low.rlim_cur = std::size_t{1} << 32;
+    low.rlim_cur = std::size_t{1} << (sizeof(void*) == 8 ? 32 : 30);
     CHECK(::setrlimit(RLIMIT_AS, &low) == 0);
     handler_calls = 0;
     std::set_new_handler([] {
         ++handler_calls;
         ::setrlimit(RLIMIT_AS, &old_limit);
     });
-    void* const block = ::operator new(std::size_t{5} << 30);
+    void* const block = ::operator new(std::size_t{5} << (sizeof(void*) == 8 ? 30 : 28));
     CHECK(block != nullptr);
     CHECK(handler_calls == 1);
     ::operator delete(block);

@@ -18,6 +18,8 @@
 
 namespace {
 
+constexpr bool wide = sizeof(void*) == 8;
+
 #ifdef MPMM_CHILD_API
 void* take(std::size_t size) { return mpmm_malloc(size); }
 void give(void* block) { mpmm_free_unsized(block); }
@@ -351,9 +353,9 @@ const Case cases[] = {
      }},
     {"global", [](std::size_t) { give(&global); }},
     {"never_mapped", [](std::size_t) { give(reinterpret_cast<void*>(std::uintptr_t{0x10000})); }},
-    {"far_away", [](std::size_t) { give(reinterpret_cast<void*>((std::uintptr_t{1} << 47) - 4096)); }},
-    {"not_canonical", [](std::size_t) { give(reinterpret_cast<void*>(std::uintptr_t{1} << 55)); }},
-    {"kernel_half", [](std::size_t) { give(reinterpret_cast<void*>((std::uintptr_t{1} << 63) + 4096)); }},
+    {"far_away", [](std::size_t) { give(reinterpret_cast<void*>((std::uintptr_t{1} << (wide ? 47 : 31)) - 4096)); }},
+    {"not_canonical", [](std::size_t) { give(reinterpret_cast<void*>(std::uintptr_t{1} << (wide ? 55 : 29))); }},
+    {"kernel_half", [](std::size_t) { give(reinterpret_cast<void*>((UINTPTR_MAX / 2 + 1) + 4096)); }},
     {"all_ones", [](std::size_t) { give(reinterpret_cast<void*>(UINTPTR_MAX)); }},
     {"own_mapping",
      [](std::size_t) {

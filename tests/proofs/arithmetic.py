@@ -194,8 +194,8 @@ def digital_tree(p: Prover, name: str, g: dict) -> None:
 
 
 def flat_map(p: Prover, name: str, g: dict) -> None:
-    p.quote("chunkmap/flat_map.hpp", "reinterpret_cast<std::uintptr_t>(address)) >> G::chunk_shift;",
-            "chunk_count = std::uint64_t{1} << (AddressBits - G::chunk_shift)")
+    p.quote("chunkmap/flat_map.hpp", "reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift;",
+            "chunk_count = std::uintptr_t{1} << (AddressBits - G::chunk_shift)")
     bits, shift = p.constant("chunkmap/flat_map.hpp", r"unsigned AddressBits = (\d+)>"), g["chunk_shift"]
     address, other = BitVec("address", 32), BitVec("other", 32)
     p.holds(f"{name}: one entry a chunk", And(ULT(LShR(address, shift), 1 << bits - shift),
@@ -205,16 +205,19 @@ def flat_map(p: Prover, name: str, g: dict) -> None:
 def tenants(p: Prover, name: str, g: dict) -> None:
     """From an address and its chunk's entry to the tenant of its slot."""
     p.quote("block/tenant_map.hpp", "(reinterpret_cast<std::uintptr_t>(chunk) >> slot_shift) * tenant_size",
-            "(reinterpret_cast<std::uintptr_t>(first) - before) | slot_shift", "reinterpret_cast<std::uintptr_t>(address) >> (bits & shift_mask)",
-            "(bits + slot * TenantSize) & ~tag_mask", "shift_mask = 63, tag_mask = tenant_alignment - 1",
+            "(reinterpret_cast<std::uintptr_t>(first) - before) | (slot_shift - first_shift)",
+            "static_cast<Bits>(reinterpret_cast<std::uintptr_t>(address)) >> first_shift >> (bits & shift_mask)",
+            "no_slots = sizeof(Bits) * 8 - 1, first_shift = sizeof(Bits) == 4 ? 1 : 0;",
+            "(bits + slot * TenantSize) & ~tag_mask", "shift_mask = no_slots, tag_mask = tenant_alignment - 1",
             "return ForeignTenant::storage[0].bytes + no_slots;")
-    width, tenant_size, tag = 8 * g["pointer"], g["tenant_size"], g["tenant_alignment"] - 1
+    width, tenant_size, tag, none = 8 * g["pointer"], g["tenant_size"], g["tenant_alignment"] - 1, g["no_slots"]
+    first_shift = 1 if width == 32 else 0
     first, address = BitVec("first", width), BitVec("address", width)
     offset = BitVec("offset", g["chunk_shift"])
     chunk, inside = (z3.Concat(BitVec("number", width - offset.size()), low) for low in [BitVecVal(0, offset.size()), offset])
 
     def tenant(entry, address, shift):
-        return (entry + LShR(address, shift) * tenant_size) & ~tag
+        return (entry + LShR(LShR(address, first_shift), shift) * tenant_size) & ~tag
 
     def position(shift):
         return ZeroExt(width - offset.size(), LShR(offset, shift))
@@ -226,19 +229,21 @@ def tenants(p: Prover, name: str, g: dict) -> None:
     aligned_all = And(aligned, (start & tag) == 0, (steps & tag) == 0)
     shifts = sorted({shape["slot_shift"] for shape in g["classes"]})
     for shift in shifts:
-        p.holds(f"{name}: numbers of slots of 2^{shift}", LShR(inside, shift) == LShR(chunk, shift) + position(shift))
-        entry = (first - start) | shift
+        p.holds(f"{name}: numbers of slots of 2^{shift}", And(LShR(LShR(inside, first_shift), shift - first_shift) == LShR(inside, shift),
+                                                              LShR(inside, shift) == LShR(chunk, shift) + position(shift)))
+        entry = (first - start) | (shift - first_shift)
         p.holds(f"{name}: entries for slots of 2^{shift}",
-                Implies(aligned_all, And(entry & 63 == shift, (entry + (start + steps)) & ~tag == first + steps)))
+                Implies(aligned_all, And(entry & none == shift - first_shift, (entry + (start + steps)) & ~tag == first + steps)))
     p.refuted(f"{name}: numbers of longer slots", LShR(inside, shifts[0]) == LShR(chunk, shifts[0]) + position(shifts[0] + 1))
-    p.refuted(f"{name}: tenants that are not aligned", And(entry & 63 == shift, (entry + (start + steps)) & ~tag == first + steps))
-    if width == 64:  # a shift of 63 means nothing to a 32-bit machine's addresses
-        none = g["no_slots"]
-        whole = first | none
-        p.holds(f"{name}: no slots in an entry", Implies(aligned, whole & 63 == none))
-        p.holds(f"{name}: whole chunks have one tenant", Implies(And(aligned, ULT(address, 1 << 63)), tenant(whole, address, none) == first))
-        p.holds(f"{name}: any address that is not ours leads into the foreign words",
-                Implies(aligned, ULE(tenant(whole, address, none) - first, g["foreign_bytes"] - g["tenant_alignment"])))
+    p.refuted(f"{name}: tenants that are not aligned",
+              And(entry & none == shift - first_shift, (entry + (start + steps)) & ~tag == first + steps))
+    whole = first | none
+    p.holds(f"{name}: no slots in an entry", Implies(aligned, whole & none == none))
+    # Of 64 bits no process has addresses with the highest one set, of 32 it has.
+    ours = ULT(address, 1 << 63) if width == 64 else z3.BoolVal(True)
+    p.holds(f"{name}: whole chunks have one tenant", Implies(And(aligned, ours), tenant(whole, address, none) == first))
+    p.holds(f"{name}: any address that is not ours leads into the foreign words",
+            Implies(aligned, ULE(tenant(whole, address, none) - first, g["foreign_bytes"] - g["tenant_alignment"])))
 
 
 def intrusive_headers(p: Prover, name: str, g: dict) -> None:

@@ -78,8 +78,8 @@ class BrokenHeap : public ::testing::Test {
     static Block* block_of(void* address) { return static_cast<Block*>(H::shared.locate(address)); }
     static unsigned index_in_block(void* address) { return block_of(address)->find(address).index; }
     static std::uint64_t bit_of(void* address) { return std::uint64_t{1} << (index_in_block(address) % 64); }
-    static Atomic<std::uint64_t>& free_word_of(void* address) { return block_of(address)->free_map[index_in_block(address) / 64]; }
-    static Atomic<std::uint64_t>& remote_word_of(void* address) { return block_of(address)->remote_map[index_in_block(address) / 64]; }
+    static BitmapWord& free_word_of(void* address) { return block_of(address)->free_map[index_in_block(address) / 64]; }
+    static BitmapWord& remote_word_of(void* address) { return block_of(address)->remote_map[index_in_block(address) / 64]; }
     /// Allocates until a block allocator that was not current is full; all of its blocks.
     std::vector<void*> full_block_allocator() {
         std::vector<void*> blocks;
@@ -136,6 +136,14 @@ class BrokenHeap : public ::testing::Test {
         place = static_cast<Place>(value);
         Names names = check();
         place = old;
+        return names;
+    }
+    template <class Value>
+    static Names with(BitmapWord& place, Value value) {
+        const std::uint64_t old = place.load();
+        place.store(static_cast<std::uint64_t>(value));
+        Names names = check();
+        place.store(old);
         return names;
     }
     template <class T, class Value>

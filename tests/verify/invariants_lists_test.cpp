@@ -10,7 +10,7 @@ namespace {
 class ListInvariants : public BrokenHeap {
   protected:
     static Cache& own() { return *H::own_cache(); }
-    static Block* nowhere() { return reinterpret_cast<Block*>(std::uintptr_t{1} << 40); }
+    static Block* nowhere() { return reinterpret_cast<Block*>(std::uintptr_t{1} << (sizeof(void*) == 8 ? 40 : 29)); }
     static Block* misaligned(Block* block) { return reinterpret_cast<Block*>(reinterpret_cast<std::uintptr_t>(block) + 8); }
     /// As with(), with the owner word that the seams told changed likewise.
     static Names with_owner(Block& of, Owner owner) {

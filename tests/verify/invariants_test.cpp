@@ -6,6 +6,9 @@
 namespace mpmm::test {
 namespace {
 
+/// Aligned to everything, and nothing is mapped there.
+constexpr std::uintptr_t nowhere = std::uintptr_t{1} << (sizeof(void*) == 8 ? 40 : 29);
+
 class Invariants : public BrokenHeap {
   protected:
     /// A free run of several chunks.
@@ -98,7 +101,7 @@ TEST_F(Invariants, WrongChunkRecord) {
     EXPECT_EQ(with(chunk.previous, &chunk), Names{invariant::chunk_links});
     auto& pool = H::shared.pool_of(chunk.intrusive, chunk.slot_shift);
     EXPECT_EQ(with(I::usable(pool), nullptr), Names{invariant::chunk_usable});
-    EXPECT_EQ(with(I::all(pool), reinterpret_cast<SlotChunk<C>*>(std::uintptr_t{1} << 40)), Names{invariant::chunk_pointer});
+    EXPECT_EQ(with(I::all(pool), reinterpret_cast<SlotChunk<C>*>(nowhere)), Names{invariant::chunk_pointer});
 }
 
 TEST_F(Invariants, FreeSlotHasAnOwner) {
@@ -116,7 +119,7 @@ TEST_F(Invariants, ChunkHasNoEntry) { EXPECT_EQ(with_entry(block->chunk->extent.
 TEST_F(Invariants, EntryWithoutDescriptor) {
     void* const large = H::malloc(3 * H::G::chunk);
     std::byte* const inside = static_cast<std::byte*>(large) + H::G::chunk;
-    EXPECT_EQ(with_entry(inside, Entries::whole(reinterpret_cast<Tenant*>(std::uintptr_t{1} << 40))), Names{invariant::entry_tenant});
+    EXPECT_EQ(with_entry(inside, Entries::whole(reinterpret_cast<Tenant*>(nowhere))), Names{invariant::entry_tenant});
     EXPECT_EQ(with_entry(inside, Entries::whole(reinterpret_cast<Tenant*>(&ForeignTenant::storage[1]))), Names{invariant::entry_tenant});
     EXPECT_EQ(with_entry(inside, block->chunk->entry()), Names{invariant::entry_tenant});
     EXPECT_EQ(with_entry(inside, Entries::whole(run_of(large))), Names{invariant::entry_covers});
@@ -156,7 +159,7 @@ TEST_F(Invariants, FreeRunIsBroken) {
     EXPECT_EQ(with(run.owner_word, Owner(OwnerState::large_used).word()), Names{invariant::free_run_owner});
     EXPECT_EQ(with(run.previous, &run), Names{invariant::run_links});
     EXPECT_EQ(with(run.next, &run), Names{invariant::run_links}) << "a cycle";
-    EXPECT_EQ(with(run.next, reinterpret_cast<mpmm::Run*>(std::uintptr_t{1} << 40)), Names{invariant::run_pointer});
+    EXPECT_EQ(with(run.next, reinterpret_cast<mpmm::Run*>(nowhere)), Names{invariant::run_pointer});
     EXPECT_EQ(with(run.next, reinterpret_cast<mpmm::Run*>(reinterpret_cast<std::uintptr_t>(&run) + 8)), Names{invariant::run_pointer});
     EXPECT_EQ(with(run.extent.chunks, run.extent.chunks == 1 ? 2 : 1), Names{invariant::run_list});
     EXPECT_EQ(with(I::cached(), I::cached().load() + H::G::chunk), Names{invariant::cached_sum});
@@ -227,7 +230,7 @@ TEST_F(Invariants, OwnerChangesWithoutASeam) {
 TEST_F(Invariants, OwnerIsNoCache) {
     const std::vector<void*> blocks = full_block_allocator();
     Block& full = *block_of(blocks[0]);
-    const Owner wrong(reinterpret_cast<const void*>(std::uintptr_t{1} << 40), OwnerState::full);
+    const Owner wrong(reinterpret_cast<const void*>(nowhere), OwnerState::full);
     const std::uintptr_t told = full.record.owner.load();
     full.record.owner.store(wrong.word());
     EXPECT_EQ(with(full.owner_word, wrong.word()), Names{invariant::owner_registered});
@@ -249,7 +252,7 @@ TEST_F(Invariants, UserErrorsAreReportedAndIgnored) {
     H::free(static_cast<std::byte*>(memory) + 1);
     H::free(static_cast<std::byte*>(memory) + 16);
     H::free(&on_stack);
-    H::free(reinterpret_cast<void*>(std::uintptr_t{1} << 63));
+    H::free(reinterpret_cast<void*>(UINTPTR_MAX / 2 + 1));
     const std::string text = ::testing::internal::GetCapturedStderr();
     std::size_t doubles = 0, invalid = 0;
     for (std::size_t at = 0; (at = text.find("ERROR: mpmm: double-free on address 0x", at)) != std::string::npos; ++at) ++doubles;
