@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness/child.hpp"
 
+#include <cerrno>
 #include <cstring>
 #include <string>
 #include <sys/wait.h>
@@ -46,7 +47,10 @@ std::optional<Failure> in_child(const std::function<std::optional<Failure>()>& f
     const std::string text = read_all(ends[0]);
     ::close(ends[0]);
     int status = 0;
-    if (::waitpid(child, &status, 0) != child) return Failure{"no child to wait for"};
+    pid_t ended;
+    do ended = ::waitpid(child, &status, 0);
+    while (ended < 0 && errno == EINTR);  // libFuzzer's clock ticks
+    if (ended != child) return Failure{"no child to wait for"};
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return std::nullopt;
     if (!text.empty() && !with_errors) return Failure{text};
     if (WIFSIGNALED(status)) return Failure{text + "the program died: " + ::strsignal(WTERMSIG(status))};

@@ -122,7 +122,10 @@ MPMM_API void mpmm_free_unsized(void* block) MPMM_NOEXCEPT;
 MPMM_API void* mpmm_realloc(void* block, size_t old_size, size_t new_size) MPMM_NOEXCEPT;
 /** Changes the size of a block without moving it. Returns 1 when done, 0 when it would have to move (the block is unchanged). */
 MPMM_API int mpmm_resize(void* block, size_t old_size, size_t new_size) MPMM_NOEXCEPT;
-/** The bytes really reserved for a request of `size`: asking for that many costs the same. 0 when `size` is beyond PTRDIFF_MAX. */
+/**
+ * The bytes really reserved for a request of `size`: asking for that many costs the same. 0 when `size` is beyond PTRDIFF_MAX. Blocks of more
+ * than 1/64 of mpmm_backend_chunk_size() may get more, less than twice as much, where that saves touching fresh memory.
+ */
 MPMM_API size_t mpmm_round_size(size_t size) MPMM_NOEXCEPT;
 /** The alignment every block of this request size has. */
 MPMM_API size_t mpmm_good_alignment(size_t size) MPMM_NOEXCEPT;

@@ -67,7 +67,9 @@ class alignas(64) ThreadCache {
         // looked at by nobody else before their owner gives them up, under a lock.
         part.store(bits, State == OwnerState::full ? release : relaxed);
         if constexpr (State == OwnerState::full) return block.count_returned() ? Freed::woken : Freed::done;
-        return word.is_full(bits) ? Freed::word_full : Freed::done;
+        if (word.is_full(bits)) [[unlikely]]
+            return Freed::word_full;
+        return Freed::done;
     }
     /// The next block of the bin's current block allocator when the word is used up and another has some; false when the slow path is needed.
     bool go_on(unsigned index, void*& taken) {
@@ -114,14 +116,13 @@ class alignas(64) ThreadCache {
     [[gnu::always_inline]] Freed free_latest(const void* address) {
         // Verify wants to hear of every free.
         if (V::enabled || address != latest.block) return Freed::not_here;
-        BitmapWord& word = *latest.word;
-        auto& part = word.part(latest.bit);
+        auto& part = latest.word->part(latest.bit);
         auto bits = part.load(relaxed);
         if (test_and_set(bits, latest.bit)) [[unlikely]]
             return Freed::not_here;
         part.store(bits, relaxed);
         latest.forget();
-        return word.is_full(bits) ? Freed::word_full : Freed::done;
+        return latest.word->is_full(bits) ? Freed::word_full : Freed::done;
     }
     /// Frees a block of a detached block allocator that another cache owns, or nobody, into the combining buffer: done or overflow, which asks
     /// for relieve(). not_here for everything else and when anything is unusual; verify wants to hear of every free.

@@ -51,11 +51,11 @@ void* ThreadCache<C>::hand_out(Block& block, unsigned index) {
 
 /// A block of a larger class whose pages are in memory, for one of class `index` that has none such: what was freed there serves here before
 /// more memory is touched. The rest of the block stays in memory for as long as it is used, so at most half of a block allocator's blocks are
-/// lent at a time, each for at least a quarter of its size, and aligned as one of its own class would be.
+/// lent at a time, each for more than half of its size, and aligned as one of its own class would be.
 template <class C>
 void* ThreadCache<C>::borrow(unsigned index) {
     const std::size_t size = Classes::size_of(index), alignment = size & (~size + 1);
-    for (unsigned i = index + 1, end = std::min(index + 1 + 2 * Classes::per_doubling, Classes::count); i < end; ++i) {
+    for (unsigned i = index + 1, end = std::min(index + Classes::per_doubling, Classes::count); i < end; ++i) {
         Block* const block = bins_[i].current != nullptr ? bins_[i].current : waiting_[i].head;
         if (block == nullptr || block->size % alignment != 0) continue;
         const std::uint64_t free = block->free_word(0), warm = free & ~block->clean_units;

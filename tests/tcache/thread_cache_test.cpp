@@ -97,7 +97,7 @@ TYPED_TEST(ThreadCacheTest, RemoteFreesQueueItForItsOwner) {
 /// Big blocks: what is in memory already is used before more is touched, also for a smaller size; but not for half of the blocks at once.
 TYPED_TEST(ThreadCacheTest, BorrowsFromALargerClassWhatIsInMemory) {
     using F = TestFixture;
-    constexpr unsigned big = F::Classes::of(F::G::chunk / 8), small = F::Classes::of(F::G::chunk / 16);
+    constexpr unsigned big = F::Classes::of(F::G::chunk / 8), small = big - F::Classes::per_doubling + 1;
     std::vector<void*> blocks;
     for (int i = 0; i < 7; ++i) blocks.push_back(this->take(this->a, big));
     auto& lender = this->block_of(blocks[0]);
