@@ -50,6 +50,7 @@ class Backend {
     void count(std::size_t added);
 
     mpmm_backend callbacks_{};
+    // All relaxed: they say how much and whether, and lead to nothing that somebody would have to see.
     Atomic<bool> used_{false};
     Atomic<std::size_t> mapped_{0}, peak_{0}, purged_{0};
 };

@@ -9,6 +9,7 @@
 namespace mpmm {
 namespace {
 
+/// Relaxed: a place to ask for, which the kernel need not grant.
 constinit Atomic<std::uintptr_t> next_hint{0};
 
 /// Maps size + alignment - page and returns what sticks out on both sides.

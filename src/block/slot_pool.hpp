@@ -89,7 +89,8 @@ class SlotPool {
         // An intrusive header is not constructed again: it is zero or one of an earlier life, which a remote free may still be looking at.
         // create() sets every member but the owner word.
         block->create(shape, index, chunk->slot(slot), chunk, clean);
-        // Under the lock, so that fork's child finds no used slot that reads as unused; there it stays nobody's.
+        // Under the lock, so that fork's child finds no used slot that reads as unused; there it stays nobody's. relaxed: the thread that asked
+        // says next that it is the owner, with release.
         C::Verify::owner_is(*block, Owner(OwnerState::orphan).word());
         block->owner_word.store(Owner(OwnerState::orphan).word(), relaxed);
         return block;
@@ -175,6 +176,7 @@ class SlotPool {
         chunk->slots = slots;
         chunk->slot_shift = shape.slot_shift;
         chunk->intrusive = shape.intrusive;
+        // relaxed, here and in add_chunk(): the chunk map shows the record, and its entries are stored with release.
         if (shape.intrusive) chunk->owner_word.store(Owner(OwnerState::intrusive).word(), relaxed);
         return chunk;
     }

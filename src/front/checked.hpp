@@ -207,6 +207,7 @@ class CheckedFront {
     static inline constinit unsigned next_freed_large_ = 0;
     /// Held while a large block's memory goes away, and by who reads them all.
     static inline constinit Mutex large_lock_{};
+    /// Relaxed, as the numbers below: what follows from them needs no order.
     static inline constinit Atomic<bool> started_{false};
     /// In the child of a process with several threads: what their stacks point to is not to be told from leaks.
     static inline constinit bool lost_threads_ = false;

@@ -168,7 +168,8 @@ template <class H>
 void CheckedFront<H>::close(const Place& place) {
     AllocRecord& record = *place.record;
     std::byte *const begin = closed_begin(place), *const end = closed_end(place);
-    if (record.size >= patterns::closed_bytes && begin < end && H::shared.backend.is_system() && closed_blocks_.load(relaxed) < most_closed_) {
+    if (record.size >= patterns::closed_bytes && begin < end && H::shared.backend.is_system() &&
+        closed_blocks_.load(relaxed) < most_closed_) {
         const auto length = static_cast<std::size_t>(end - begin);
         if (os::purge(begin, length) && os::protect(begin, length, false)) {
             closed_blocks_.fetch_add(1, relaxed);

@@ -7,7 +7,8 @@
 // boundary tags of D. Knuth, TAOCP vol. 1, 2.5) and merges with them. Blocks too long for the lists come straight from the backend and go
 // straight back. Free memory is kept for the purge delay, then its pages are returned, and after some more time its addresses.
 //
-// One lock guards everything. Run::owner_word changes under it too, but is read without.
+// One lock guards everything. Run::owner_word changes under it too, but is read without: it is stored with release and read with acquire, so
+// that who finds a run used or free sees it set up as that. The sums are for whoever asks, relaxed: they order nothing.
 #pragma once
 
 #include "block/tenant_map.hpp"

@@ -31,6 +31,7 @@ class Persistent {
             void* const block = backend_.allocate(take, page);
             if (block == nullptr) return nullptr;
             if (!backend_.fresh_is_zero()) std::memset(block, 0, take);
+            // release: for_each_range() looks without the lock, which orders everything else here.
             ranges_.store(::new (block) Range{ranges_.load(relaxed), take}, release);
             place = reinterpret_cast<std::uintptr_t>(block) + header;
             used_.fetch_add(size, relaxed);

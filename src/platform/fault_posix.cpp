@@ -19,6 +19,7 @@ extern "C" {
 namespace mpmm::fault {
 namespace {
 
+/// Set once, before the system knows of a handler; release and acquire, for sigaction_of_program() may be called in any thread.
 constinit Atomic<Handler> ours{nullptr};
 constinit Mutex lock;
 /// A child of vfork runs in this memory: what it sets is its own business and the system's.

@@ -24,7 +24,8 @@ constexpr std::uintptr_t reach = std::uintptr_t{1} << 20;
 constexpr unsigned max_tries = 8;
 
 /// The mapped part of the thread's own stack: [low, high), growing downwards; nothing below `floor` can be read. A signal handler of the
-/// thread may come in between, so that each store leaves a range that is true.
+/// thread may come in between, so that each store leaves a range that is true: relaxed but for `low`, behind which the compiler must not move
+/// the store of `high`.
 struct Own {
     Atomic<std::uintptr_t> low{~std::uintptr_t{0}}, high{0}, floor{0};
     Atomic<unsigned> tries{0};
@@ -101,7 +102,7 @@ bool StackReader::extend_own(std::uintptr_t first_page) {
         own.tries.store(own.tries.load(relaxed) + 1, relaxed);
         if (!readable(first_page, top - first_page)) return false;
         own.high.store(align_up(top, page), relaxed);
-        own.low.store(first_page, relaxed);
+        own.low.store(first_page, release);
         return true;
     }
     if (first_page >= low) return first_page < high;

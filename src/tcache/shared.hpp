@@ -11,7 +11,8 @@
 
 namespace mpmm {
 
-/// Block allocators of one class without an owner, for any thread to adopt.
+/// Block allocators of one class without an owner, for any thread to adopt. The lock orders everything; the list's head is atomic, and
+/// relaxed, for the look whether there is anything at all.
 template <class C>
 class OrphanList {
     friend Inspector<C>;

@@ -131,6 +131,7 @@ void* ThreadCache<C>::allocate_slow(unsigned index, bool may_grow) {
 /// be left full. When both see it, the compare-exchange on the owner word lets one of them have it.
 template <class C>
 bool ThreadCache<C>::retire(Block* block) {
+    // relaxed: who reads `full` sees it, as that store comes after this one.
     block->returned.store(0, relaxed);
     const Owner full(this, OwnerState::full);
     block->set_owner(full, seq_cst);
@@ -151,6 +152,7 @@ void ThreadCache<C>::activate(Block* block) {
 
 template <class C>
 auto ThreadCache<C>::take_recovered() -> Block* {
+    // relaxed: what is missed now is found next time, or by rescue().
     if (recovered.load(relaxed) == nullptr) return nullptr;
     const Guard guard(recover_lock);
     // acquire pairs with the push in wake().
@@ -161,6 +163,7 @@ auto ThreadCache<C>::take_recovered() -> Block* {
 /// free. Purging them is safe though they are another thread's.
 template <class C>
 std::size_t ThreadCache<C>::purge_recovered(bool now) {
+    // relaxed: what is missed now is found at the next pass.
     if (recovered.load(relaxed) == nullptr) return 0;
     const Guard guard(recover_lock);
     std::size_t purged = 0;
@@ -280,6 +283,7 @@ void ThreadCache<C>::wake(Block& block, Owner owner, unsigned all) {
     if (!block.worth_waking(all)) return;
     auto* const cache = owner.template cache<ThreadCache>();
     if (!block.change_owner(owner, Owner(cache, OwnerState::queued))) return;
+    // relaxed: the head is only put behind the new one; who takes the list acquires all that were pushed, one after the other.
     Block* head = cache->recovered.load(relaxed);
     do block.next_recovered = head;
     while (!cache->recovered.compare_exchange_weak(head, &block, seq_cst, relaxed));

@@ -27,6 +27,7 @@ struct FullVerify {
         /// One for each block, for front/; kept when the slot gets another life. None for intrusive block allocators. First, to share a line
         /// with the words that every block handed out touches.
         AllocRecord* allocations = nullptr;
+        // Relaxed, but where two frees meet: a block goes from hand to hand as the program orders it, and comes back as the maps do.
         /// One bit per block the user holds. Any thread clears bits; only the owner sets them.
         Atomic<std::uint64_t> live[Words]{};
         /// One bit per remote free from its publication until the owner drains it. The publisher sets bits, who drains clears them.

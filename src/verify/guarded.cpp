@@ -17,7 +17,8 @@ namespace {
 
 struct Slot {
     AllocRecord record;
-    Atomic<std::byte*> user{nullptr};    // set before the slot can be found
+    Atomic<std::byte*> user{
+        nullptr};  // set before the slot can be found, or used again; relaxed: page_slots and the record carry the order
     std::uint32_t first = 0, pages = 0;  // number of the first page, and count without the guard page
     std::uint32_t next = 0;              // in the queue of freed slots; slot numbers begin at 1
 };

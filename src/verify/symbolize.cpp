@@ -143,7 +143,8 @@ void all(const std::uintptr_t* pcs, std::size_t count, const char* symbolizer, V
     const NoCancellation no_cancellation;
     const long process = os::process_id();
     const std::size_t page = os::page_size(), size = (sizeof(Workspace) + page - 1) / page * page;
-    // The flag is for this thread's own signals; other threads stay out by the caller's lock.
+    // The flag is for this thread's own signals, for which any order will do; other threads stay out by the caller's lock. acquire and release
+    // are those of a lock all the same.
     if (long nobody = busy.load(relaxed); nobody == process || !busy.compare_exchange_strong(nobody, process, acquire, relaxed))
         return visit_bare(pcs, 0, count, visit, context);
     if (auto* const work = static_cast<Workspace*>(os::map(size, nullptr)); work == nullptr) {

@@ -84,7 +84,8 @@ void* __wrap_mremap(void* from, std::size_t old_size, std::size_t new_size, int 
     }
     old_size = round_up(old_size);
     new_size = round_up(new_size);
-    void* const memory = to != nullptr ? __real_mremap(from, old_size, new_size, flags, to) : __real_mremap(from, old_size, new_size, flags);
+    void* const memory =
+        to != nullptr ? __real_mremap(from, old_size, new_size, flags, to) : __real_mremap(from, old_size, new_size, flags);
     // What a fixed mapping replaces was counted when it was made.
     if (memory != MAP_FAILED) mapped += to != nullptr ? -old_size : new_size - old_size;
     return memory;

@@ -258,8 +258,8 @@ TEST_F(StopWorld, LeavesNoDescriptorsNorChildren) {
 std::string run_alone(const std::string& before, const char* name) {
     char self[4096] = {};
     if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) return "";
-    const std::string command =
-        (before.empty() ? test::emulator : before) + " " + self + " --gtest_also_run_disabled_tests --gtest_filter=StopWorldAlone.DISABLED_" + name + " 2>&1; echo status $?";
+    const std::string command = (before.empty() ? test::emulator : before) + " " + self +
+                                " --gtest_also_run_disabled_tests --gtest_filter=StopWorldAlone.DISABLED_" + name + " 2>&1; echo status $?";
     std::string out;
     FILE* const pipe = popen(command.c_str(), "r");
     char line[4096];
