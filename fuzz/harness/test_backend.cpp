@@ -22,7 +22,8 @@ constexpr std::size_t arena_chunks = 128;
 constexpr std::size_t small_bytes = std::size_t{256} << 20;
 /// Where the arenas are wanted: the same in every process, where nothing else usually is.
 constexpr unsigned hint_shift = sizeof(void*) == 8 ? 40 : 24, apart = sizeof(void*) == 8 ? 1 : 0x12;
-constexpr std::uintptr_t chunks_hint = std::uintptr_t{0x20} << hint_shift, zero_chunks_hint = chunks_hint + (std::uintptr_t{apart} << hint_shift),
+constexpr std::uintptr_t chunks_hint = std::uintptr_t{0x20} << hint_shift,
+                         zero_chunks_hint = chunks_hint + (std::uintptr_t{apart} << hint_shift),
                          small_hint = zero_chunks_hint + (std::uintptr_t{apart} << hint_shift), low_hint = 0x1000'0000;
 
 /// Written to pages whose content is gone: whoever relies on it shows.
