@@ -27,7 +27,8 @@ class FlatMap {
         return first < chunk_count && count <= chunk_count - first;
     }
     void set(const void* address, Entry entry) {
-        distances_[reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift].store(reinterpret_cast<std::uintptr_t>(entry) - none(), release);
+        distances_[reinterpret_cast<std::uintptr_t>(address) >> G::chunk_shift].store(reinterpret_cast<std::uintptr_t>(entry) - none(),
+                                                                                      release);
     }
     template <class Visit>
     void for_each(Visit visit) const {

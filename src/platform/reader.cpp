@@ -90,8 +90,8 @@ bool Reader::scan(std::uintptr_t& begin, std::uintptr_t end, Absent absent, Visi
         const long count = raw_syscall(SYS_ioctl, page_map_, pagemap_scan, &arguments);
         if (count < 0 || arguments.walk_end <= arguments.start) return false;
         for (long i = 0; i < count; ++i)
-            read(std::max(begin, static_cast<std::uintptr_t>(regions[i].start)), std::min(end, static_cast<std::uintptr_t>(regions[i].end)), visit,
-                 context);
+            read(std::max(begin, static_cast<std::uintptr_t>(regions[i].start)), std::min(end, static_cast<std::uintptr_t>(regions[i].end)),
+                 visit, context);
         begin = std::max(begin, static_cast<std::uintptr_t>(arguments.walk_end));
     }
     return true;

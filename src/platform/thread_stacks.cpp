@@ -57,7 +57,8 @@ bool ThreadStacks::find_stack(std::uintptr_t pointer, const Header& header, Rang
     constexpr std::uintptr_t least = 4096, behind = sizeof(Header) + 4096;
     for (std::size_t i = self + 1; i + 2 < header_words_; ++i) {
         const std::uintptr_t begin = header.words[i], size = header.words[i + 1], guard = header.words[i + 2];
-        if (begin == 0 || begin >= pointer - least || size > UINTPTR_MAX - begin || guard >= size) continue;
+        // A small number is no address, but with one behind it that points into the record it would do.
+        if (begin < least || begin >= pointer - least || size > UINTPTR_MAX - begin || guard >= size) continue;
         if (begin + size <= pointer || begin + size > pointer + behind) continue;
         block = {begin, begin + size};
         lowest = begin + guard;
@@ -68,7 +69,8 @@ bool ThreadStacks::find_stack(std::uintptr_t pointer, const Header& header, Rang
 
 void ThreadStacks::find_tid_offset() {
     // The first place where every thread has its number.
-    constexpr std::size_t in_word = sizeof(std::uintptr_t) / sizeof(int), after_self = in_word * (self + 1), numbers = in_word * header_words_;
+    constexpr std::size_t in_word = sizeof(std::uintptr_t) / sizeof(int), after_self = in_word * (self + 1),
+                          numbers = in_word * header_words_;
     bool possible[numbers];
     std::fill(possible, possible + numbers, true);
     bool any = false;

@@ -33,7 +33,7 @@ struct Tables {
     std::uintptr_t low = 0, high = 0;           // the segment it lies in, and .eh_frame with it
 };
 
-Tables tables_of(const ElfW(Phdr)* headers, std::size_t count, std::uintptr_t bias) {
+Tables tables_of(const ElfW(Phdr) * headers, std::size_t count, std::uintptr_t bias) {
     Tables tables;
     for (std::size_t i = 0; i < count; ++i) {
         if (headers[i].p_type != PT_GNU_EH_FRAME) continue;

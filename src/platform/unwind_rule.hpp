@@ -65,7 +65,8 @@ struct Packed {
                 if (row.cfa_offset < 0 || row.cfa_offset > 0x7FFF * slot || row.cfa_offset % slot != 0) return not_packed;
                 const auto cfa = static_cast<std::uint64_t>(row.cfa_offset / slot) << (64 - high_bits);
                 if (row.saved == Row::Saved::in_register) return cfa | kind;
-                if (row.saved != Row::Saved::below_cfa || row.saved_offset >= 0 || row.saved_offset < -0x7F * slot || row.saved_offset % slot != 0)
+                if (row.saved != Row::Saved::below_cfa || row.saved_offset >= 0 || row.saved_offset < -0x7F * slot ||
+                    row.saved_offset % slot != 0)
                     return not_packed;
                 return cfa | static_cast<std::uint64_t>(-row.saved_offset * (8 / slot)) | kind;
             }

@@ -76,7 +76,8 @@ TEST(UserBackend, DirtyMemoryIsZeroedWhereZeroIsPromised) {
             static ArenaBackend backend;
             backend.start();
             for (int round = 0; round < 3; ++round) {
-                for (const std::size_t size : std::initializer_list<std::size_t>{8, 500, 5000, 40000, 300000, chunk(), 3 * chunk(), 33 * chunk()}) {
+                for (const std::size_t size :
+                     std::initializer_list<std::size_t>{8, 500, 5000, 40000, 300000, chunk(), 3 * chunk(), 33 * chunk()}) {
                     auto* const block = static_cast<unsigned char*>(mpmm_zalloc(size));
                     CHILD_CHECK(block != nullptr);
                     for (std::size_t i = 0; i < size; ++i) CHILD_CHECK(block[i] == 0);

@@ -92,7 +92,9 @@ TEST(BadBackend, MemoryAtImpossibleAddressesForRecords) {
 
 TEST(BadBackend, MemoryAtImpossibleAddresses) {
     EXPECT_EXIT(misbehave([](ArenaBackend&, void* memory, std::size_t, std::size_t alignment) -> void* {
-                    return alignment > mpmm_backend_page_size() ? reinterpret_cast<void*>(~std::uintptr_t{0} / 16 * 15 / chunk() * chunk() + 64) : memory;
+                    return alignment > mpmm_backend_page_size()
+                               ? reinterpret_cast<void*>(~std::uintptr_t{0} / 16 * 15 / chunk() * chunk() + 64)
+                               : memory;
                 }),
                 ExitedWithCode(0), misaligned_line);
 }

@@ -30,10 +30,9 @@ TYPED_TEST_SUITE(ChunkMapTest, test::Configs);
 
 TYPED_TEST(ChunkMapTest, OddAddressesAreNotOurs) {
     using Entries = TenantEntries<typename TypeParam::Geometry>;
-    for (const std::uintptr_t address :
-         {std::uintptr_t{0}, std::uintptr_t{1}, ~std::uintptr_t{0}, std::uintptr_t{1} << (this->bits - 1),
-          std::uintptr_t{2} << (this->bits - 1), ~std::uintptr_t{0} / 2 + 1, (std::uintptr_t{2} << (this->bits - 1)) - 1,
-          static_cast<std::uintptr_t>(0xffff800000000000)})
+    for (const std::uintptr_t address : {std::uintptr_t{0}, std::uintptr_t{1}, ~std::uintptr_t{0}, std::uintptr_t{1} << (this->bits - 1),
+                                         std::uintptr_t{2} << (this->bits - 1), ~std::uintptr_t{0} / 2 + 1,
+                                         (std::uintptr_t{2} << (this->bits - 1)) - 1, static_cast<std::uintptr_t>(0xffff800000000000)})
         EXPECT_EQ(this->tree.find(reinterpret_cast<void*>(address)), Entries::none()) << std::hex << address;
 }
 
@@ -42,8 +41,13 @@ TYPED_TEST(ChunkMapTest, SetsFindsAndForgets) {
     std::map<std::uintptr_t, std::byte*> model;
     std::byte objects[64];
     std::uint64_t random = 1;
-    const std::uintptr_t bases[] = {1,           255, 256, std::min<std::uintptr_t>(65535, this->last / 2), std::min<std::uintptr_t>(65536, this->last / 3),
-                                    this->last - 3, this->last};
+    const std::uintptr_t bases[] = {1,
+                                    255,
+                                    256,
+                                    std::min<std::uintptr_t>(65535, this->last / 2),
+                                    std::min<std::uintptr_t>(65536, this->last / 3),
+                                    this->last - 3,
+                                    this->last};
     for (int round = 0; round < 3000; ++round) {
         random = random * 6364136223846793005u + 1442695040888963407u;
         const std::uintptr_t base = bases[(random >> 33) % 7];

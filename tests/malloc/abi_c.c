@@ -23,8 +23,8 @@ void free_aligned_sized(void*, size_t, size_t) __attribute__((weak));
 void cfree(void*) __attribute__((weak));
 
 /* Not constants for the compiler, which would warn of them. */
-static volatile size_t size_max = SIZE_MAX, beyond = (size_t)PTRDIFF_MAX + 1, ptrdiff_max = PTRDIFF_MAX, twice_root = (size_t)2 << 4 * sizeof(size_t),
-                       quarter = SIZE_MAX / 4 + 1, twenty_four = 24, zero = 0;
+static volatile size_t size_max = SIZE_MAX, beyond = (size_t)PTRDIFF_MAX + 1, ptrdiff_max = PTRDIFF_MAX,
+                       twice_root = (size_t)2 << 4 * sizeof(size_t), quarter = SIZE_MAX / 4 + 1, twenty_four = 24, zero = 0;
 /* A failed reallocation leaves the block, which compilers warn of all the same. */
 static void* (*volatile resize)(void*, size_t) = realloc;
 static void* (*volatile resize_array)(void*, size_t, size_t) = reallocarray;
@@ -201,7 +201,7 @@ static void check_aligned(void) {
     CHECK(aligned_alloc(zero, 48) == NULL && errno == EINVAL);
     CHECK(posix_memalign(&block, 24, 10) == EINVAL);
     CHECK(posix_memalign(&block, 0, 10) == EINVAL);
-    CHECK(posix_memalign(&block, 4, 10) == EINVAL);
+    CHECK(posix_memalign(&block, sizeof(void*) / 2, 10) == EINVAL);
     errno = EDOM;
     block = &alignment;
     CHECK(posix_memalign(&block, 64, beyond) == ENOMEM && block == &alignment && errno == EDOM);

@@ -24,7 +24,7 @@ int main(int argc, char** argv) {
     if (argc != 2) return 2;
     if (strcmp(argv[1], "new") == 0) {
         void* (*operator_new)(size_t) = NULL;
-        *(void**)&operator_new = dlsym(RTLD_DEFAULT, "_Znwm");
+        *(void**)&operator_new = dlsym(RTLD_DEFAULT, sizeof(size_t) == sizeof(long long) ? "_Znwm" : "_Znwj");
         void (*operator_delete)(void*) = NULL;
         *(void**)&operator_delete = dlsym(RTLD_DEFAULT, "_ZdlPv");
         if (operator_new == NULL || operator_delete == NULL) return 3;

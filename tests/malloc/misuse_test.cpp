@@ -10,6 +10,8 @@
 namespace mpmm::test {
 namespace {
 
+constexpr bool wide = sizeof(void*) == 8;
+
 const std::string programs = MPMM_PROGRAM_DIR "/";
 
 /// How the program gets the allocator.
@@ -86,9 +88,9 @@ const Misuse misuses[] = {
     {"stack_via_realloc", {0}, invalid, Where::unknown},
     {"global", {0}, invalid, Where::unknown},
     {"never_mapped", {0}, invalid, Where::known, 0x10000},
-    {"far_away", {0}, invalid, Where::known, (std::uintptr_t{1} << 47) - 4096},
-    {"not_canonical", {0}, invalid, Where::known, std::uintptr_t{1} << 55},
-    {"kernel_half", {0}, invalid, Where::known, (std::uintptr_t{1} << 63) + 4096},
+    {"far_away", {0}, invalid, Where::known, (std::uintptr_t{1} << (wide ? 47 : 31)) - 4096},
+    {"not_canonical", {0}, invalid, Where::known, std::uintptr_t{1} << (wide ? 55 : 29)},
+    {"kernel_half", {0}, invalid, Where::known, (UINTPTR_MAX / 2 + 1) + 4096},
     {"all_ones", {0}, invalid, Where::known, UINTPTR_MAX},
     {"own_mapping", {0}, invalid, Where::unknown},
     {"intrusive_header", {0}, invalid, Where::unknown},

@@ -392,7 +392,7 @@ TEST_F(Roots, PagesThatFaultInsideOfAReadableMapping) {
 }
 
 TEST_F(Roots, HugeReservationsCostNothing) {
-    constexpr std::size_t size = std::size_t{256} << 30;
+    constexpr std::size_t size = std::size_t{sizeof(void*) == 8 ? 256 : 1} << 30;
     auto* const memory = static_cast<char*>(map(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE));
     ASSERT_NE(static_cast<void*>(memory), MAP_FAILED);
     put(reinterpret_cast<std::uintptr_t*>(memory + size / 2), secret(1));

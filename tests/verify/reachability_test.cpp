@@ -146,10 +146,10 @@ TEST(Reachability, ProtectedAndUntouchedPagesOfLargeBlocks) {
     constexpr std::size_t large = std::size_t{64} << 20;
     ArenaFinder arena(6, large);
     arena.at(0, 0) = arena.block(1).begin;
-    arena.at(0, 1000) = arena.block(2).begin;
-    arena.at(0, large / 8 - 1) = arena.block(3).begin;
+    arena.at(0, 8000 / sizeof(void*)) = arena.block(2).begin;
+    arena.at(0, large / sizeof(void*) - 1) = arena.block(3).begin;
     // The user protects a page in the middle of its own block.
-    ASSERT_EQ(mprotect(&arena.at(0, 512), 4096, PROT_NONE), 0);
+    ASSERT_EQ(mprotect(&arena.at(0, 4096 / sizeof(void*)), 4096, PROT_NONE), 0);
     mark(arena, {0});
     EXPECT_EQ(arena[1], Reach::reachable);
     EXPECT_EQ(arena[2], Reach::direct);
