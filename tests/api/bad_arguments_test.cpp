@@ -38,7 +38,7 @@ TEST_F(BadArguments, ImpossibleSizesAreOutOfMemory) {
 }
 
 TEST_F(BadArguments, AlignmentsArePowersOfTwo) {
-    for (const std::size_t alignment : {0ul, 3ul, 24ul, 4095ul, SIZE_MAX}) {
+    for (const std::size_t alignment : Sizes{0ul, 3ul, 24ul, 4095ul, SIZE_MAX}) {
         errno = 0;
         EXPECT_EQ(mpmm_aligned_alloc(alignment, 100), nullptr) << alignment;
         EXPECT_EQ(errno, EINVAL) << alignment;

@@ -64,7 +64,7 @@ TEST_F(SizedApi, EmptyBlocksAreDistinct) {
 
 TEST_F(SizedApi, ZeroedBlocksAreZeroWhateverWasThere) {
     for (const bool purge : {false, true})
-        for (const std::size_t size : {1ul, 8ul, 40ul, 500ul, 5000ul, 40000ul, 300000ul, chunk(), 3 * chunk() + 5, 40 * chunk()})
+        for (const std::size_t size : Sizes{1ul, 8ul, 40ul, 500ul, 5000ul, 40000ul, 300000ul, chunk(), 3 * chunk() + 5, 40 * chunk()})
             for (int round = 0; round < 3; ++round) {
                 void* const dirty = mpmm_malloc(size);
                 ASSERT_NE(dirty, nullptr);
@@ -83,7 +83,7 @@ TEST_F(SizedApi, ZeroedBlocksAreZeroWhateverWasThere) {
 
 TEST_F(SizedApi, EveryAlignmentIsKept) {
     for (std::size_t alignment = 1; alignment <= 32 * chunk(); alignment *= 2)
-        for (const std::size_t size : {0ul, 1ul, 17ul, 100ul, 4097ul, 70000ul, chunk() + 1}) {
+        for (const std::size_t size : Sizes{0ul, 1ul, 17ul, 100ul, 4097ul, 70000ul, chunk() + 1}) {
             void* const blocks[] = {mpmm_aligned_alloc(alignment, size), mpmm_aligned_alloc(alignment, size),
                                     mpmm_aligned_zalloc(alignment, size)};
             for (void* const block : blocks) {
@@ -152,7 +152,7 @@ TEST_F(SizedApi, ReallocOfNothingIsMalloc) {
 }
 
 TEST_F(SizedApi, FailedReallocLeavesTheBlock) {
-    for (const std::size_t from : {10ul, 5000ul, 100000ul, 3 * chunk(), 40 * chunk()}) {
+    for (const std::size_t from : Sizes{10ul, 5000ul, 100000ul, 3 * chunk(), 40 * chunk()}) {
         auto* const block = static_cast<unsigned char*>(mpmm_malloc(from));
         std::memset(block, 0x3c, from);
         for (const std::size_t impossible : impossible_sizes) {
@@ -168,8 +168,8 @@ TEST_F(SizedApi, FailedReallocLeavesTheBlock) {
 }
 
 TEST_F(SizedApi, ResizeStaysInPlaceOrChangesNothing) {
-    for (const std::size_t from : {8ul, 100ul, 5000ul, 100000ul, 2 * chunk() - 5, 3 * chunk(), 40 * chunk()})
-        for (const std::size_t to : {1ul, 8ul, 90ul, 5100ul, 100001ul, 2 * chunk(), 4 * chunk(), 39 * chunk(), 80 * chunk()}) {
+    for (const std::size_t from : Sizes{8ul, 100ul, 5000ul, 100000ul, 2 * chunk() - 5, 3 * chunk(), 40 * chunk()})
+        for (const std::size_t to : Sizes{1ul, 8ul, 90ul, 5100ul, 100001ul, 2 * chunk(), 4 * chunk(), 39 * chunk(), 80 * chunk()}) {
             auto* const block = static_cast<unsigned char*>(mpmm_malloc(from));
             ASSERT_NE(block, nullptr);
             block[0] = 17;
@@ -187,7 +187,7 @@ TEST_F(SizedApi, ResizeStaysInPlaceOrChangesNothing) {
 }
 
 TEST_F(SizedApi, AnySizeUpToTheUsableOneFrees) {
-    for (const std::size_t size : {0ul, 9ul, 100ul, 3000ul, 50000ul, chunk() + 1}) {
+    for (const std::size_t size : Sizes{0ul, 9ul, 100ul, 3000ul, 50000ul, chunk() + 1}) {
         void* const blocks[] = {mpmm_malloc(size), mpmm_malloc(size), mpmm_malloc(size)};
         mpmm_free(blocks[0], size);
         mpmm_free(blocks[1], mpmm_usable_size(blocks[1]));
@@ -200,7 +200,7 @@ TEST_F(SizedApi, AnySizeUpToTheUsableOneFrees) {
 
 TEST_F(SizedApi, ErrnoIsKeptByEverySuccess) {
     std::vector<void*> blocks;
-    for (const std::size_t size : {0ul, 20ul, 2000ul, 70000ul, 2 * chunk(), 50 * chunk()}) {
+    for (const std::size_t size : Sizes{0ul, 20ul, 2000ul, 70000ul, 2 * chunk(), 50 * chunk()}) {
         errno = EDOM;
         void* block = mpmm_malloc(size);
         block = mpmm_realloc(block, size, size + size / 2 + 1);
@@ -249,7 +249,7 @@ TEST_F(SizedApi, BatchesReportWhatIsNoBlockOrFreeAlready) {
 }
 
 TEST_F(SizedApi, BatchesAreWholeAndDistinct) {
-    for (const std::size_t size : {0ul, 8ul, 48ul, 1500ul, 60000ul, chunk()}) {
+    for (const std::size_t size : Sizes{0ul, 8ul, 48ul, 1500ul, 60000ul, chunk()}) {
         std::vector<void*> blocks(size > 10000 ? 20 : 1500);
         ASSERT_EQ(mpmm_malloc_batch(size, blocks.size(), blocks.data()), blocks.size());
         EXPECT_EQ(std::set<void*>(blocks.begin(), blocks.end()).size(), blocks.size());
