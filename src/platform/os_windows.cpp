@@ -48,6 +48,7 @@ const struct LookUp {
         functions.allocate.store(look_up<windows::VirtualAlloc2>(base, "VirtualAlloc2"), relaxed);
         functions.discard.store(look_up<windows::DiscardVirtualMemory>(base, "DiscardVirtualMemory"), relaxed);
         functions.wake.store(look_up<windows::WakeByAddressSingle>(base, "WakeByAddressSingle"), relaxed);
+        functions.query_thread.store(look_up<windows::QueryThread>(::GetModuleHandleW(L"ntdll.dll"), "NtQueryInformationThread"), relaxed);
         functions.wait.store(look_up<windows::WaitOnAddress>(base, "WaitOnAddress"), release);
     }
 } look_up_all;
@@ -359,6 +360,27 @@ bool is_privileged() { return false; }
 long process_id() { return static_cast<long>(::GetCurrentProcessId()); }
 
 int thread_id() { return static_cast<int>(::GetCurrentThreadId()); }
+
+void thread_name(int id, char* name, std::size_t size) {
+    const KeepError keep;
+    name[0] = 0;
+    // Asked for this way the name comes into our memory; GetThreadDescription() would allocate.
+    constexpr int name_information = 38;
+    const auto query_thread = functions.query_thread.load(relaxed);
+    const HANDLE thread = query_thread == nullptr ? nullptr : ::OpenThread(THREAD_QUERY_LIMITED_INFORMATION, FALSE, static_cast<DWORD>(id));
+    if (thread == nullptr) return;
+    struct {
+        USHORT bytes, room;
+        const wchar_t* text;
+        wchar_t storage[64];
+    } answer{};
+    if (query_thread(thread, name_information, &answer, sizeof answer, nullptr) >= 0 && answer.text != nullptr) {
+        const int length =
+            ::WideCharToMultiByte(CP_UTF8, 0, answer.text, answer.bytes / 2, name, static_cast<int>(size) - 1, nullptr, nullptr);
+        name[length] = 0;
+    }
+    ::CloseHandle(thread);
+}
 
 int open_log(const char* path) {
     const KeepError keep;

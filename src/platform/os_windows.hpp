@@ -27,12 +27,15 @@ using WaitOnAddress = BOOL(WINAPI*)(volatile void* address, void* unwanted, SIZE
 using MemoryStatus = BOOL(WINAPI*)(MEMORYSTATUSEX* status);
 using WakeByAddressSingle = void(WINAPI*)(void* address);
 
+using QueryThread = LONG(WINAPI*)(HANDLE thread, int what, void* answer, ULONG size, ULONG* length);
+
 /// Null where the system lacks it, and before they are looked up, which is when this module is initialised.
 struct Functions {
     Atomic<VirtualAlloc2> allocate{nullptr};        ///< Windows 10 1803
     Atomic<DiscardVirtualMemory> discard{nullptr};  ///< Windows 8.1
     Atomic<WaitOnAddress> wait{nullptr};            ///< Windows 8, with the next
     Atomic<WakeByAddressSingle> wake{nullptr};
+    Atomic<QueryThread> query_thread{nullptr};
     Atomic<MemoryStatus> memory_status{&::GlobalMemoryStatusEx};  ///< everywhere; a test says that memory is short
 };
 extern Functions functions;
