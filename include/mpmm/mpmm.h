@@ -14,8 +14,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(_WIN32) && defined(MPMM_SHARED)
+/* On Windows, define MPMM_SHARED in programs that use the DLL; the CMake targets do. */
+#if defined(_WIN32) && defined(MPMM_BUILD)
+#define MPMM_API __declspec(dllexport)
+#elif defined(_WIN32) && defined(MPMM_SHARED)
 #define MPMM_API __declspec(dllimport)
+#elif defined(_WIN32)
+#define MPMM_API
 #elif defined(__GNUC__)
 #define MPMM_API __attribute__((visibility("default")))
 #else
@@ -249,7 +254,10 @@ MPMM_API int mpmm_debugger_set_callbacks(const mpmm_debugger_callbacks* callback
  * allocated. Other threads are stopped meanwhile. Returns their number. In the release build, which keeps no records: 0, errno ENOSYS.
  */
 MPMM_API size_t mpmm_leak_check(void) MPMM_NOEXCEPT;
-/** Writes the heap's statistics to the file descriptor as text, one "name value" pair a line. */
+/**
+ * Writes the heap's statistics to the file descriptor as text, one "name value" pair a line. On Windows it is 1 for standard output, 2 for
+ * standard error, or a handle.
+ */
 MPMM_API void mpmm_debugger_print_stats(int file_descriptor) MPMM_NOEXCEPT;
 
 #ifdef __cplusplus

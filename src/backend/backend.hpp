@@ -6,6 +6,7 @@
 #include "mpmm/mpmm.h"
 #include "platform/atomics.hpp"
 #include "platform/bits.hpp"
+#include "platform/os.hpp"
 
 #include <cstddef>
 
@@ -39,6 +40,8 @@ class Backend {
     bool purged_is_zero() const { return is_system() || (callbacks_.flags & MPMM_BACKEND_PURGE_ZEROES) != 0; }
     /// Whether memory of two allocations may be given back in one call when it is adjacent.
     bool mergeable() const { return is_system(); }
+    /// Whether move() is worth trying.
+    bool can_move() const { return os::can_move && is_system(); }
     bool is_system() const { return callbacks_.allocate == nullptr; }
 
     std::size_t mapped() const { return mapped_.load(relaxed); }

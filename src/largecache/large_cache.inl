@@ -235,7 +235,7 @@ bool LargeCache<C>::resize(Run& run, std::size_t size) {
 
 template <class C>
 void* LargeCache<C>::grow_by_moving(Run& run, std::size_t size) {
-    if (!backend_.is_system() || size > PTRDIFF_MAX - 2 * G::chunk) return nullptr;
+    if (!backend_.can_move() || size > PTRDIFF_MAX - 2 * G::chunk) return nullptr;
     size = align_up(size, os::whole_page<G>());
     const Guard guard(lock_);
     const std::size_t chunks = (size + G::chunk - 1) / G::chunk;

@@ -1,34 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every replaceable operator new and delete ([new.delete] in ISO C++20).
-//
-// The library must load into a C program without bringing the C++ runtime along, and yet throw in a C++ program. So the runtime's two
-// functions it needs are weak references: null in a C program. When the runtime was loaded later, by dlopen, dlsym finds them.
 #include "front/front.hpp"
 #include "malloc/drop_in.hpp"
-#include "verify/report.hpp"
 
 #include <cstddef>
-#include <dlfcn.h>
 #include <new>
 
 using namespace mpmm;
 
-extern "C" {
-[[gnu::weak]] void mpmm_runtime_throw_bad_alloc() __asm__("_ZSt17__throw_bad_allocv");
-[[gnu::weak]] std::new_handler mpmm_runtime_get_new_handler() __asm__("_ZSt15get_new_handlerv");
-}
-
 namespace {
-
-template <class Function>
-Function* runtime(Function* linked, const char* name) {
-    return linked != nullptr ? linked : reinterpret_cast<Function*>(::dlsym(RTLD_DEFAULT, name));
-}
-
-[[noreturn]] void throw_bad_alloc(std::size_t size) {
-    if (auto* const raise = runtime(&mpmm_runtime_throw_bad_alloc, "_ZSt17__throw_bad_allocv"); raise != nullptr) raise();
-    report::cannot_throw(size);
-}
 
 [[gnu::always_inline]] inline void* new_or_throw(Family family, std::size_t size) {
     void* const block = Front::malloc(family, size);
@@ -48,11 +28,6 @@ Function* runtime(Function* linked, const char* name) {
 }  // namespace
 
 namespace mpmm::drop_in {
-
-std::new_handler current_handler() {
-    auto* const get = runtime(&mpmm_runtime_get_new_handler, "_ZSt15get_new_handlerv");
-    return get != nullptr ? get() : nullptr;
-}
 
 void* new_slow(Family family, std::size_t size, std::size_t alignment) {
     for (;;) {

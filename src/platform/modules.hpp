@@ -21,7 +21,7 @@ struct Mapping {
     bool is_private;
     std::uint64_t offset;   ///< the byte of the file that lies at `start`
     std::uint64_t device;   ///< with inode, which file it is
-    std::uint64_t inode;    ///< 0 when there is no file
+    std::uint64_t inode;    ///< 0 when there is no file; on Windows, where the module is loaded
     std::uintptr_t header;  ///< where the first byte of the same file is mapped, or 0
     const char* path;       ///< as the kernel writes it; "" without a name, "[vdso]" and its like without a file
     bool path_cut;          ///< the path did not fit
@@ -37,6 +37,15 @@ class Mappings {
 
     /// False when /proc is not there.
     bool open();
+#ifdef _WIN32
+    /// From the mapping on that `address` lies in.
+    bool open_at(std::uintptr_t address) {
+        header_ = address;
+        ended_ = false;
+        inode_ = 0;
+        return true;
+    }
+#endif
     /// The next mapping; its path is valid until the next call. False at the end.
     bool next(Mapping& mapping);
     void close();

@@ -28,6 +28,12 @@ bool unmap(void* address, std::size_t size);
 bool purge(void* address, std::size_t size);
 /// Grows or shrinks a mapping in place.
 bool resize(void* address, std::size_t old_size, std::size_t new_size);
+/// Whether move() can do anything here.
+#ifdef _WIN32
+inline constexpr bool can_move = false;
+#else
+inline constexpr bool can_move = true;
+#endif
 /// Moves the pages of [from, from + old_size) onto the mapping [to, to + new_size), which they replace; `from` is unmapped.
 bool move(void* from, std::size_t old_size, void* to, std::size_t new_size);
 

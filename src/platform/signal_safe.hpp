@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cerrno>
+#ifndef _WIN32
 #include <pthread.h>
+#endif
 
 namespace mpmm {
 
@@ -19,13 +21,21 @@ struct KeepErrno {
 /// Postpones pthread_cancel: open, read, poll and their like would otherwise end the thread in the middle of a report, with its locks held.
 class NoCancellation {
   public:
+#ifdef _WIN32
+    // Nothing that is called there ends a thread.
+    NoCancellation() = default;
+    ~NoCancellation() {}
+#else
     NoCancellation() { ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }
+    ~NoCancellation() { ::pthread_setcancelstate(before_, nullptr); }
+#endif
     NoCancellation(const NoCancellation&) = delete;
     NoCancellation& operator=(const NoCancellation&) = delete;
-    ~NoCancellation() { ::pthread_setcancelstate(before_, nullptr); }
 
+#ifndef _WIN32
   private:
     int before_ = PTHREAD_CANCEL_ENABLE;
+#endif
 };
 
 }  // namespace mpmm

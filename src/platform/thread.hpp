@@ -6,6 +6,7 @@
 #pragma once
 
 #include "platform/lock.hpp"
+#include "platform/thread_words.hpp"
 
 #include <cstdint>
 
@@ -17,6 +18,9 @@ struct ThreadSlot {
 #ifdef MPMM_SCHEDULE_BUILD
     static inline constinit schedule::PerThread<Cache*> current{Cache::empty()};
     static inline constinit schedule::PerThread<bool> exited{false};
+#elif defined(MPMM_THREAD_WORDS)
+    static inline constinit thread_words::Word<Cache*, &Cache::empty> current;
+    static inline constinit thread_words::Word<bool> exited;
 #else
     [[gnu::tls_model("initial-exec")]] static inline constinit thread_local Cache* current = Cache::empty();
     /// Set once the exit hook ran: this thread gets no cache any more.
@@ -30,6 +34,8 @@ namespace thread {
 #ifdef MPMM_SCHEDULE_BUILD
 inline constinit char identities[schedule::max_threads]{};
 inline const void* self() { return &identities[schedule::thread_index]; }
+#elif defined(MPMM_THREAD_WORDS)
+inline const void* self() { return thread_words::block(); }
 #else
 [[gnu::tls_model("initial-exec")]] inline constinit thread_local char identity = 0;
 inline const void* self() { return &identity; }

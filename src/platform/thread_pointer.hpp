@@ -3,6 +3,7 @@
 #pragma once
 
 #include "platform/atomics.hpp"
+#include "platform/thread_words.hpp"
 
 #include <cstdint>
 
@@ -13,6 +14,8 @@ template <class T>
 struct ThreadPointer {
 #ifdef MPMM_SCHEDULE_BUILD
     static inline constinit schedule::PerThread<T*> value{nullptr};
+#elif defined(MPMM_THREAD_WORDS)
+    static inline constinit thread_words::Word<T*> value;
 #else
     [[gnu::tls_model("initial-exec")]] static inline constinit thread_local T* value = nullptr;
 #endif
@@ -23,6 +26,8 @@ template <class T>
 struct ThreadNumber {
 #ifdef MPMM_SCHEDULE_BUILD
     static inline constinit schedule::PerThread<std::uint32_t> value{0};
+#elif defined(MPMM_THREAD_WORDS)
+    static inline constinit thread_words::Word<std::uint32_t> value;
 #else
     [[gnu::tls_model("initial-exec")]] static inline constinit thread_local std::uint32_t value = 0;
 #endif

@@ -19,8 +19,13 @@ struct Registers {
 
 /// Of the function that calls the current one, which asking for the frame address makes the compiler build with a frame pointer.
 [[gnu::always_inline]] inline Registers caller() {
+#ifdef _WIN32
+    // Functions keep no frame pointer there.
+    return {reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)), reinterpret_cast<std::uintptr_t>(__builtin_dwarf_cfa()), 0};
+#else
     const auto* const frame = static_cast<const std::uintptr_t*>(__builtin_frame_address(0));
     return {reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)), reinterpret_cast<std::uintptr_t>(frame + 2), frame[0]};
+#endif
 }
 
 /// Of the code that a signal interrupted; `ucontext` is the third argument of its handler. All zero on machines not known.

@@ -49,12 +49,12 @@ using State = ThreadNumber<Random>;
 
 /// xorshift32 (G. Marsaglia, "Xorshift RNGs", 2003), seeded by the option and the thread's number.
 std::uint32_t random() {
-    std::uint32_t& x = State::value;
+    std::uint32_t x = State::value;
     if (x == 0) x = static_cast<std::uint32_t>(options::get(options::seed)) * 2654435761u + verify_threads::number() * 40503u + 1;
     x ^= x << 13;
     x ^= x >> 17;
     x ^= x << 5;
-    return x;
+    return State::value = x;
 }
 
 /// Who asked for every block wants to know; who takes samples does not notice.

@@ -17,7 +17,8 @@ void name_place(Line& line, const void* address, std::uintptr_t sp) {
     bool has_code = false;
     for (bool more = mappings.open(); more && mappings.next(mapping);) {
         // A module's zeroed variables lie behind it, in a mapping without a name. Behind a file of data lies anything.
-        const bool named = *mapping.path == '/', follows = *mapping.path == 0 && mapping.start == module_end && has_code;
+        const bool named = mapping.inode != 0 && *mapping.path != 0,
+                   follows = *mapping.path == 0 && mapping.start == module_end && has_code;
         if (named) {
             const std::size_t length = std::min(std::strlen(mapping.path), sizeof module - 1);
             has_code = mapping.executable || (has_code && std::strncmp(module, mapping.path, length) == 0 && module[length] == 0);

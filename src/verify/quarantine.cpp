@@ -38,8 +38,11 @@ Batch* new_batch() {
 }  // namespace
 
 bool add(const Place& block, std::size_t bytes, std::size_t limit) {
-    Batch*& batch = Local::value;
-    if (batch == nullptr && (batch = new_batch()) == nullptr) return false;
+    Batch* batch = Local::value;
+    if (batch == nullptr) {
+        if ((batch = new_batch()) == nullptr) return false;
+        Local::value = batch;
+    }
     batch->blocks[batch->count++] = block;
     batch->bytes += bytes;
     const std::size_t share = limit / 16 < most_per_thread ? limit / 16 : most_per_thread;

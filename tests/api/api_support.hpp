@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <gtest/gtest.h>
+#include <initializer_list>
 #include <vector>
 
 namespace mpmm::test {
@@ -16,6 +17,9 @@ inline constexpr bool verify_build = true;
 #else
 inline constexpr bool verify_build = false;
 #endif
+
+/// Lists of sizes, which are of different types on different systems when they are written as numbers.
+using Sizes = std::initializer_list<std::size_t>;
 
 inline mpmm_stats stats() {
     mpmm_stats result{};

@@ -38,7 +38,7 @@ TEST_F(BadArguments, ImpossibleSizesAreOutOfMemory) {
 }
 
 TEST_F(BadArguments, AlignmentsArePowersOfTwo) {
-    for (const std::size_t alignment : std::initializer_list<std::size_t>{0, 3, 24, 4095, SIZE_MAX}) {
+    for (const std::size_t alignment : Sizes{0, 3, 24, 4095, SIZE_MAX}) {
         errno = 0;
         EXPECT_EQ(mpmm_aligned_alloc(alignment, 100), nullptr) << alignment;
         EXPECT_EQ(errno, EINVAL) << alignment;

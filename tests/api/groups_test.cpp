@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The groups below the heap: thread caches, large cache, persistent memory, the backend; and memory that goes back to the system.
 #include "api/api_support.hpp"
+#include "support/resident.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <set>
-#include <sys/mman.h>
 #include <thread>
 
 namespace mpmm::test {
@@ -17,16 +17,6 @@ using LargeCacheGroup = ApiTest;
 using PersistentGroup = ApiTest;
 using BackendGroup = ApiTest;
 using MemoryBack = ApiTest;
-
-/// How many of the pages are in memory.
-std::size_t resident_pages(void* memory, std::size_t size) {
-    const std::size_t page = mpmm_backend_page_size();
-    const std::uintptr_t first = reinterpret_cast<std::uintptr_t>(memory) / page * page;
-    const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(memory) + size + page - 1) / page * page;
-    std::vector<unsigned char> in((end - first) / page);
-    EXPECT_EQ(::mincore(reinterpret_cast<void*>(first), end - first, in.data()), 0);
-    return static_cast<std::size_t>(std::count_if(in.begin(), in.end(), [](unsigned char bits) { return (bits & 1) != 0; }));
-}
 
 TEST_F(ThreadCaches, AreMadeAndGivenUp) {
     std::thread([] {
@@ -94,7 +84,7 @@ TEST_F(ThreadCaches, FlushPublishesWhatAnotherThreadWaitsFor) {
 }
 
 TEST_F(LargeCacheGroup, GivesWholeChunksAndKeepsThem) {
-    for (const std::size_t size : std::initializer_list<std::size_t>{1, chunk(), chunk() + 1, 5 * chunk(), 50 * chunk()}) {
+    for (const std::size_t size : Sizes{1, chunk(), chunk() + 1, 5 * chunk(), 50 * chunk()}) {
         auto* const block = static_cast<char*>(mpmm_lcache_malloc(size));
         ASSERT_NE(block, nullptr);
         EXPECT_TRUE(is_aligned(block, chunk()));
@@ -143,7 +133,7 @@ TEST_F(PersistentGroup, IsZeroedAlignedAndNeverOverlaps) {
     std::size_t asked = 0;
     std::vector<std::pair<unsigned char*, std::size_t>> pieces;
     for (std::size_t alignment = 1; alignment <= mpmm_backend_page_size(); alignment *= 2)
-        for (const std::size_t size : std::initializer_list<std::size_t>{0, 1, 100, 5000, 300000, chunk()}) {
+        for (const std::size_t size : Sizes{0, 1, 100, 5000, 300000, chunk()}) {
             auto* const memory = static_cast<unsigned char*>(mpmm_persistent_alloc(size, alignment));
             ASSERT_NE(memory, nullptr);
             ASSERT_TRUE(is_aligned(memory, alignment));
@@ -164,7 +154,7 @@ TEST_F(BackendGroup, GivesPages) {
     EXPECT_EQ(page & (page - 1), 0u);
     EXPECT_EQ(chunk() % page, 0u);
     const std::size_t mapped = stats().mapped_bytes;
-    for (const std::size_t alignment : std::initializer_list<std::size_t>{0, 1, page, chunk(), 16 * chunk()}) {
+    for (const std::size_t alignment : Sizes{0, 1, page, chunk(), 16 * chunk()}) {
         auto* const memory = static_cast<char*>(mpmm_backend_allocate(3 * page - 5, alignment));
         ASSERT_NE(memory, nullptr);
         EXPECT_TRUE(is_aligned(memory, std::max(alignment, page)));
@@ -181,7 +171,7 @@ TEST_F(BackendGroup, GivesPages) {
 
 TEST_F(MemoryBack, PurgeReturnsThePagesOfFreedBlocks) {
     ASSERT_EQ(mpmm_set_option("purge", "0"), 0);  // no purge but the one asked for
-    for (const std::size_t size : std::initializer_list<std::size_t>{64, 4096, 50000, 3 * chunk()}) {
+    for (const std::size_t size : Sizes{64, 4096, 50000, 3 * chunk()}) {
         std::vector<void*> blocks(64 * chunk() / 8 / size + 1);
         ASSERT_EQ(mpmm_malloc_batch(size, blocks.size(), blocks.data()), blocks.size());
         for (void* const block : blocks) std::memset(block, 1, size);

@@ -10,7 +10,11 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#ifdef _WIN32
+#include <io.h>
+#else
 #include <unistd.h>
+#endif
 
 namespace mpmm::test {
 namespace {
@@ -154,7 +158,7 @@ TEST_F(Inspect, WalkStopsWhenToldTo) {
 
 TEST_F(Inspect, AddressesAreDescribed) {
     static int global = 0;
-    for (const std::size_t size : std::initializer_list<std::size_t>{8, 48, 3000, 50000, 3 * chunk(), 40 * chunk()}) {
+    for (const std::size_t size : Sizes{8, 48, 3000, 50000, 3 * chunk(), 40 * chunk()}) {
         auto* const block = static_cast<char*>(mpmm_malloc(size));
         const std::size_t usable = mpmm_usable_size(block);
         for (const std::size_t offset : {std::size_t{0}, std::size_t{1}, size - 1, usable - 1}) {
@@ -186,7 +190,7 @@ TEST_F(Inspect, AddressesAreDescribed) {
 
 /// Every address of a chunk with tiny blocks, metadata among them, and of one with small blocks, tails among them.
 TEST_F(Inspect, AWholeChunkIsDescribed) {
-    for (const std::size_t size : {8ul, 80ul}) {
+    for (const std::size_t size : Sizes{8ul, 80ul}) {
         std::vector<void*> blocks(2000);
         ASSERT_EQ(mpmm_malloc_batch(size, blocks.size(), blocks.data()), blocks.size());
         const std::uintptr_t start = reinterpret_cast<std::uintptr_t>(blocks[0]) / chunk() * chunk();
@@ -205,11 +209,20 @@ TEST_F(Inspect, AWholeChunkIsDescribed) {
     }
 }
 
+/// As mpmm_debugger_print_stats() wants it.
+int descriptor(std::FILE* file) {
+#ifdef _WIN32
+    return static_cast<int>(::_get_osfhandle(::_fileno(file)));
+#else
+    return ::fileno(file);
+#endif
+}
+
 TEST_F(Inspect, StatsPrintAsNamesAndValues) {
     void* const block = mpmm_malloc(1000);
     std::FILE* const file = std::tmpfile();
     ASSERT_NE(file, nullptr);
-    mpmm_debugger_print_stats(::fileno(file));
+    mpmm_debugger_print_stats(descriptor(file));
     std::rewind(file);
     std::string text(4096, 0);
     text.resize(std::fread(text.data(), 1, text.size(), file));

@@ -65,7 +65,7 @@ TEST_F(SizedApi, EmptyBlocksAreDistinct) {
 TEST_F(SizedApi, ZeroedBlocksAreZeroWhateverWasThere) {
     for (const bool purge : {false, true})
         for (const std::size_t size :
-             std::initializer_list<std::size_t>{1, 8, 40, 500, 5000, 40000, 300000, chunk(), 3 * chunk() + 5, 40 * chunk()})
+             Sizes{1, 8, 40, 500, 5000, 40000, 300000, chunk(), 3 * chunk() + 5, 40 * chunk()})
             for (int round = 0; round < 3; ++round) {
                 void* const dirty = mpmm_malloc(size);
                 ASSERT_NE(dirty, nullptr);
@@ -84,7 +84,7 @@ TEST_F(SizedApi, ZeroedBlocksAreZeroWhateverWasThere) {
 
 TEST_F(SizedApi, EveryAlignmentIsKept) {
     for (std::size_t alignment = 1; alignment <= 32 * chunk(); alignment *= 2)
-        for (const std::size_t size : std::initializer_list<std::size_t>{0, 1, 17, 100, 4097, 70000, chunk() + 1}) {
+        for (const std::size_t size : Sizes{0, 1, 17, 100, 4097, 70000, chunk() + 1}) {
             void* const blocks[] = {mpmm_aligned_alloc(alignment, size), mpmm_aligned_alloc(alignment, size),
                                     mpmm_aligned_zalloc(alignment, size)};
             for (void* const block : blocks) {
@@ -153,7 +153,7 @@ TEST_F(SizedApi, ReallocOfNothingIsMalloc) {
 }
 
 TEST_F(SizedApi, FailedReallocLeavesTheBlock) {
-    for (const std::size_t from : std::initializer_list<std::size_t>{10, 5000, 100000, 3 * chunk(), 40 * chunk()}) {
+    for (const std::size_t from : Sizes{10, 5000, 100000, 3 * chunk(), 40 * chunk()}) {
         auto* const block = static_cast<unsigned char*>(mpmm_malloc(from));
         std::memset(block, 0x3c, from);
         for (const std::size_t impossible : impossible_sizes) {
@@ -169,9 +169,9 @@ TEST_F(SizedApi, FailedReallocLeavesTheBlock) {
 }
 
 TEST_F(SizedApi, ResizeStaysInPlaceOrChangesNothing) {
-    for (const std::size_t from : std::initializer_list<std::size_t>{8, 100, 5000, 100000, 2 * chunk() - 5, 3 * chunk(), 40 * chunk()})
+    for (const std::size_t from : Sizes{8, 100, 5000, 100000, 2 * chunk() - 5, 3 * chunk(), 40 * chunk()})
         for (const std::size_t to :
-             std::initializer_list<std::size_t>{1, 8, 90, 5100, 100001, 2 * chunk(), 4 * chunk(), 39 * chunk(), 80 * chunk()}) {
+             Sizes{1, 8, 90, 5100, 100001, 2 * chunk(), 4 * chunk(), 39 * chunk(), 80 * chunk()}) {
             auto* const block = static_cast<unsigned char*>(mpmm_malloc(from));
             ASSERT_NE(block, nullptr);
             block[0] = 17;
@@ -189,7 +189,7 @@ TEST_F(SizedApi, ResizeStaysInPlaceOrChangesNothing) {
 }
 
 TEST_F(SizedApi, AnySizeUpToTheUsableOneFrees) {
-    for (const std::size_t size : std::initializer_list<std::size_t>{0, 9, 100, 3000, 50000, chunk() + 1}) {
+    for (const std::size_t size : Sizes{0, 9, 100, 3000, 50000, chunk() + 1}) {
         void* const blocks[] = {mpmm_malloc(size), mpmm_malloc(size), mpmm_malloc(size)};
         mpmm_free(blocks[0], size);
         mpmm_free(blocks[1], mpmm_usable_size(blocks[1]));
@@ -202,7 +202,7 @@ TEST_F(SizedApi, AnySizeUpToTheUsableOneFrees) {
 
 TEST_F(SizedApi, ErrnoIsKeptByEverySuccess) {
     std::vector<void*> blocks;
-    for (const std::size_t size : std::initializer_list<std::size_t>{0, 20, 2000, 70000, 2 * chunk(), 50 * chunk()}) {
+    for (const std::size_t size : Sizes{0, 20, 2000, 70000, 2 * chunk(), 50 * chunk()}) {
         errno = EDOM;
         void* block = mpmm_malloc(size);
         block = mpmm_realloc(block, size, size + size / 2 + 1);
@@ -251,7 +251,7 @@ TEST_F(SizedApi, BatchesReportWhatIsNoBlockOrFreeAlready) {
 }
 
 TEST_F(SizedApi, BatchesAreWholeAndDistinct) {
-    for (const std::size_t size : std::initializer_list<std::size_t>{0, 8, 48, 1500, 60000, chunk()}) {
+    for (const std::size_t size : Sizes{0, 8, 48, 1500, 60000, chunk()}) {
         std::vector<void*> blocks(size > 10000 ? 20 : 1500);
         ASSERT_EQ(mpmm_malloc_batch(size, blocks.size(), blocks.data()), blocks.size());
         EXPECT_EQ(std::set<void*>(blocks.begin(), blocks.end()).size(), blocks.size());

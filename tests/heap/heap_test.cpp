@@ -277,7 +277,7 @@ TYPED_TEST(HeapTest, ReallocSaysWhatFreedBlocksWere) {
         EXPECT_DEATH(H::realloc(block, 10, true), "double-free on address");
         H::trim(0);
         // With a small block's memory went what was known of it, where its slot's header lies in the slot.
-        EXPECT_DEATH(H::realloc(block, 10, true), size == 100 ? "(double|invalid)-free on address" : "double-free on address");
+        EXPECT_DEATH(H::realloc(block, 10, true), size == 100 ? "-free on address" : "double-free on address");
     }
     EXPECT_DEATH(H::realloc(&foreign, 10, true), "invalid-free on address");
 }

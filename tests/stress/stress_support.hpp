@@ -3,6 +3,7 @@
 #pragma once
 
 #include "mpmm/mpmm.h"
+#include "support/resident.hpp"
 
 #include <cstdint>
 #include <cstdio>
@@ -18,20 +19,6 @@ inline mpmm_stats stats() {
     result.struct_size = sizeof result;
     EXPECT_EQ(mpmm_get_stats(&result), 0);
     return result;
-}
-
-/// Bytes of this process in memory. Sanitizers have shadows that grow by themselves; there only the allocator's own count means something.
-inline std::size_t resident() {
-#ifdef MPMM_TEST_SANITIZED
-    return 0;
-#else
-    unsigned long total = 0, pages = 0;
-    std::FILE* const file = std::fopen("/proc/self/statm", "r");
-    EXPECT_NE(file, nullptr);
-    EXPECT_EQ(std::fscanf(file, "%lu %lu", &total, &pages), 2);
-    std::fclose(file);
-    return pages * 4096;
-#endif
 }
 
 /// Work is scaled down where every access is instrumented.

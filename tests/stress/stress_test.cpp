@@ -5,13 +5,13 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <memory>
 #include <mutex>
 #include <pthread.h>
 #include <thread>
-#include <unistd.h>
 #include <vector>
 
 namespace mpmm::test {
@@ -198,7 +198,7 @@ class Channel {
 };
 
 TEST_F(Stress, AConsumerThatNeverAllocatesKeepsMemoryBounded) {
-    for (const std::size_t size : {24ul, 600ul, 20000ul}) {
+    for (const std::size_t size : {std::size_t{24}, std::size_t{600}, std::size_t{20000}}) {
         const std::size_t count = std::min<std::size_t>(600000, 4000 * mib / size) / scale;
         auto channel = std::make_unique<Channel>();
         const std::size_t mapped = stats().mapped_bytes, in_memory = resident();
@@ -248,7 +248,7 @@ TEST_F(Stress, AnIdleProducersMemoryComesBack) {
     for (int i = 0; i < 100 && resident() > bound; ++i) {
         for (int k = 0; k < 5000; ++k) mpmm_free(mpmm_malloc(100), 100);
         mpmm_purge();
-        ::usleep(10000);
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     EXPECT_LE(resident(), bound) << "of " << rounds * 24 << " MiB that were freed";
     over.store(true);

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+# What is compiled on Windows in place of other systems' files, and how its libraries are made. See docs/platforms/windows.md.
+list(REMOVE_ITEM core backend/system_backend.cpp platform/os_linux.cpp platform/thread_posix.cpp)
+list(APPEND core backend/system_backend_windows.cpp platform/os_windows.cpp platform/thread_windows.cpp)
+set(verify
+    front/start.cpp
+    platform/fault_windows.cpp
+    platform/modules_windows.cpp
+    platform/reader_windows.cpp
+    platform/roots_windows.cpp
+    platform/stop_world_windows.cpp
+    platform/unwind_windows.cpp
+    verify/explain.cpp
+    verify/explain_json.cpp
+    verify/guarded.cpp
+    verify/leak_groups.cpp
+    verify/place_name.cpp
+    verify/quarantine.cpp
+    verify/stack_depot.cpp
+    verify/symbolize_plain.cpp
+    verify/threads.cpp
+    verify/trace.cpp
+    verify/writer.cpp)
+# operator new and delete; the C library's functions cannot be replaced from outside of it.
+set(drop_in malloc/new_delete.cpp malloc/new_runtime_windows.cpp)
+set(interpose)
+if(MSVC)
+    set_source_files_properties(malloc/new_runtime_windows.cpp PROPERTIES COMPILE_OPTIONS /EHsc)
+else()
+    set_source_files_properties(malloc/new_runtime_windows.cpp PROPERTIES COMPILE_OPTIONS -fexceptions)
+endif()
+
+function(mpmm_windows_library target kind)
+    if(kind STREQUAL "SHARED")
+        # mpmm.dll, whatever the compiler.
+        set_target_properties(${target} PROPERTIES PREFIX "")
+        target_compile_definitions(${target} INTERFACE MPMM_SHARED)
+        if(NOT MSVC)
+            target_link_options(${target} PRIVATE -static-libgcc)
+        endif()
+    endif()
+endfunction()
