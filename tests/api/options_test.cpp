@@ -28,7 +28,8 @@ using ::testing::KilledBySignal;
     const std::string rule = "^=+\n";
     return AllOf(
         ::testing::ContainsRegex(rule + "==[0-9]+==ERROR: mpmm: " + kind + " on address 0x[0-9a-f]+ \\(pc 0x[0-9a-f]+ thread T0\\)\n"),
-        Not(::testing::ContainsRegex("ERROR: mpmm: .*ERROR: mpmm: ")), ::testing::ContainsRegex("\nSUMMARY: mpmm: " + kind + "[^\n]*\n" + death_note + "$"));
+        Not(::testing::ContainsRegex("ERROR: mpmm: .*ERROR: mpmm: ")),
+        ::testing::ContainsRegex("\nSUMMARY: mpmm: " + kind + "[^\n]*\n" + death_note + "$"));
 }
 const auto double_free_line = one_error("double-free");
 

@@ -27,12 +27,12 @@ class LeaveOut : public ::testing::EmptyTestEventListener {
   public:
     explicit LeaveOut(Reasons reasons) : reasons_(std::move(reasons)) {}
     void OnTestStart(const ::testing::TestInfo& test) override {
-        // Of a test with parameters, all.
+        // A test with parameters is Instantiation/Suite.Test/parameter: left out with one of them, with all, or as all of the suite's with one.
         std::string suite = test.test_suite_name(), name = test.name();
         suite.erase(0, suite.find('/') + 1);
-        name.erase(std::min(name.find('/'), name.size()));
-        const auto found = reasons_.find(suite + '.' + name);
-        if (found != reasons_.end()) GTEST_SKIP() << found->second;
+        const std::size_t slash = std::min(name.find('/'), name.size());
+        for (const std::string& key : {suite + '.' + name, suite + '.' + name.substr(0, slash), suite + name.substr(slash)})
+            if (const auto found = reasons_.find(key); found != reasons_.end()) GTEST_SKIP() << found->second;
     }
 
   private:
