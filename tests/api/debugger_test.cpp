@@ -3,6 +3,7 @@
 // the leak check's answer where there is none.
 #include "api/api_support.hpp"
 #include "api/child.hpp"
+#include "support/emulator.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -117,7 +118,7 @@ TEST(Debugger, HaltOnErrorAppliesAfterwards) {
             set(all_callbacks());
             mpmm_free_unsized(&told);
         },
-        KilledBySignal(SIGABRT), "^$");
+        KilledBySignal(SIGABRT), std::string("^") + death_note + "$");
     EXPECT_EXIT(
         {
             CHILD_CHECK(mpmm_set_option("exitcode", "3") == 0);

@@ -3,6 +3,7 @@
 // reads the environment when the program is loaded: the tests of MPMM_OPTIONS start the program anew.
 #include "api/api_support.hpp"
 #include "api/child.hpp"
+#include "support/emulator.hpp"
 
 #include <cerrno>
 #include <cstdint>
@@ -23,11 +24,12 @@ using ::testing::KilledBySignal;
 
 /// stderr holds one error and nothing else: a line in release, in verify a report that is told once.
 ::testing::Matcher<const std::string&> one_error(const std::string& kind) {
-    if (!verify_build) return ::testing::ContainsRegex("^ERROR: mpmm: " + kind + " on address 0x[0-9a-f]+\n$");
+    if (!verify_build) return ::testing::ContainsRegex("^ERROR: mpmm: " + kind + " on address 0x[0-9a-f]+\n" + death_note + "$");
     const std::string rule = "^=+\n";
     return AllOf(
         ::testing::ContainsRegex(rule + "==[0-9]+==ERROR: mpmm: " + kind + " on address 0x[0-9a-f]+ \\(pc 0x[0-9a-f]+ thread T0\\)\n"),
-        Not(::testing::ContainsRegex("ERROR: mpmm: .*ERROR: mpmm: ")), ::testing::ContainsRegex("\nSUMMARY: mpmm: " + kind + "[^\n]*\n$"));
+        Not(::testing::ContainsRegex("ERROR: mpmm: .*ERROR: mpmm: ")),
+        ::testing::ContainsRegex("\nSUMMARY: mpmm: " + kind + "[^\n]*\n" + death_note + "$"));
 }
 const auto double_free_line = one_error("double-free");
 

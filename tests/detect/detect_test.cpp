@@ -4,6 +4,7 @@
 #include "detect/expect.hpp"
 #include "detect/table.hpp"
 
+#include "support/emulator.hpp"
 #include "support/process.hpp"
 
 #include <algorithm>
@@ -91,12 +92,15 @@ std::vector<Clean> clean_cases() {
 
 class DetectNothing : public ::testing::TestWithParam<Clean> {
   protected:
+    static constexpr const char* unstopped = "mpmm: leak check: other threads could not be stopped[^\n]*\n";
     static void expect_clean(const std::string& options, const std::regex& notes = std::regex("")) {
         const test::Outcome outcome =
             test::run({programs + GetParam().program, GetParam().name}, {{"LD_PRELOAD", preload}, {"MPMM_OPTIONS", options}}, 120);
         EXPECT_TRUE(outcome.exited_with(0)) << options << outcome.text();
         EXPECT_EQ(outcome.out, "done\n") << options;
-        EXPECT_TRUE(std::regex_match(outcome.err, notes)) << options << ": " << outcome.err;
+        // An emulator's own thread cannot be stopped, and verify says so.
+        const std::string err = *test::emulator == '\0' ? outcome.err : std::regex_replace(outcome.err, std::regex(unstopped), "");
+        EXPECT_TRUE(std::regex_match(err, notes)) << options << ": " << err;
     }
 };
 INSTANTIATE_TEST_SUITE_P(Clean, DetectNothing, ::testing::ValuesIn(clean_cases()),

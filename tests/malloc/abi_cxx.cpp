@@ -8,6 +8,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <vector>
 
@@ -204,6 +205,11 @@ void check_handler_that_helps() {
     rlimit low = old_limit;
     low.rlim_cur = std::size_t{1} << (sizeof(void*) == 8 ? 32 : 30);
     CHECK(::setrlimit(RLIMIT_AS, &low) == 0);
+    // qemu-user takes the limit, and does nothing.
+    if (void* const probe = ::mmap(nullptr, low.rlim_cur, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); probe != MAP_FAILED) {
+        ::munmap(probe, low.rlim_cur);
+        return;
+    }
     handler_calls = 0;
     std::set_new_handler([] {
         ++handler_calls;

@@ -6,7 +6,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <poll.h>
 #include <sstream>
 #include <stdexcept>
@@ -36,35 +35,6 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
     return result;
 }
 
-/// What an ELF file was built for; 0 when it is none.
-unsigned machine_of(const char* path) {
-    std::array<unsigned char, 20> header{};
-    std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(header.data()), header.size());
-    return header[0] == 0x7F ? header[18] + header[19] * 256u : 0;
-}
-
-/// Programs that are for the machine that the emulator stands for are started by it. It is one of the machine's that there is: what is to
-/// be preloaded is the emulator's to set.
-void emulate(std::vector<std::string>& command, std::map<std::string, std::string>& environment) {
-    if (*emulator == '\0' || machine_of(command[0].c_str()) != machine_of("/proc/self/exe")) return;
-    std::vector<std::string> whole;
-    std::istringstream words(emulator);
-    for (std::string word; words >> word;) whole.push_back(word);
-    if (const auto preload = environment.find("LD_PRELOAD"); preload != environment.end()) {
-        whole.insert(whole.end(), {"-E", "LD_PRELOAD=" + preload->second});
-        environment.erase(preload);
-    }
-    whole.insert(whole.end(), command.begin(), command.end());
-    command = whole;
-}
-
-/// Removes what the emulator says when a program dies of a signal.
-void forget_emulator(std::string& err) {
-    if (*emulator == '\0') return;
-    for (std::size_t at = 0; (at = err.find("qemu: uncaught target signal", at)) != std::string::npos;)
-        err.erase(at, err.find('\n', at) + 1 - at);
-}
-
 struct Pipe {
     int read = -1, write = -1;
     Pipe() {
@@ -74,6 +44,13 @@ struct Pipe {
         write = ends[1];
     }
 };
+
+/// Removes what the emulator says when a program dies of a signal.
+void forget_emulator(std::string& err) {
+    if (*emulator == '\0') return;
+    for (std::size_t at = 0; (at = err.find("qemu: uncaught target signal", at)) != std::string::npos;)
+        err.erase(at, err.find('\n', at) + 1 - at);
+}
 
 /// Reads both pipes until both are closed.
 void collect(int out, int err, Outcome& outcome) {
@@ -116,9 +93,8 @@ std::vector<std::string> Outcome::error_lines() const {
     return lines;
 }
 
-Outcome run(std::vector<std::string> arguments, std::map<std::string, std::string> environment, unsigned alarm_seconds) {
-    emulate(arguments, environment);
-    std::vector<std::string> variables = child_environment(environment);
+Outcome run(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment, unsigned alarm_seconds) {
+    std::vector<std::string> arguments = command, variables = child_environment(environment);
     const std::vector<char*> argv = pointers(arguments), envp = pointers(variables);
     const Pipe out, err;
     const pid_t child = ::fork();

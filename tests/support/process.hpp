@@ -22,6 +22,7 @@ struct Outcome {
 
 /// Runs `command`. Its environment is this process's without LD_PRELOAD and MPMM_OPTIONS, plus `environment`. A program that hangs is
 /// ended by SIGALRM after `alarm_seconds`.
-Outcome run(std::vector<std::string> command, std::map<std::string, std::string> environment = {}, unsigned alarm_seconds = 100);
+Outcome run(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment = {},
+            unsigned alarm_seconds = 100);
 
 }  // namespace mpmm::test
