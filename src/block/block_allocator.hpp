@@ -53,7 +53,7 @@ struct alignas(std::max(C::Geometry::line, tenant_alignment)) BlockAllocator : T
     std::uint64_t idle_units = 0;   ///< units that were unused at the last purge pass already
     std::uint64_t clean_units = 0;  ///< units of which no whole page is in memory
     std::uint64_t lent_units = 0;   ///< of checked ones: blocks handed out for a smaller class, and those of them that came back
-    [[no_unique_address]] typename V::template BlockRecord<words> record;
+    MPMM_NO_UNIQUE_ADDRESS typename V::template BlockRecord<words> record;
 
     /// Sets up all blocks as free. `clean`: the slot's pages are not in memory.
     void create(const Shape& shape, unsigned index, std::byte* slot, SlotChunk<C>* owner_chunk, bool clean);

@@ -7,6 +7,8 @@
 // tests/block/size_classes_test.cpp tries every offset of every size class.
 #pragma once
 
+#include "platform/compiler.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -22,7 +24,7 @@ class Reciprocal {
         bool exact;
     };
 
-#ifdef __SIZEOF_INT128__
+#if defined(__SIZEOF_INT128__) || (defined(MPMM_MSVC) && defined(_M_X64))
     constexpr explicit Reciprocal(std::uint64_t divisor) : factor_(~std::uint64_t{0} / divisor + 1) {}
 
     [[gnu::always_inline]] constexpr Result divide(std::uint64_t offset) const {
@@ -34,6 +36,16 @@ class Reciprocal {
   private:
     /// The high half of the product. The assembler form saves the register moves compilers put around a 128-bit value.
     [[gnu::always_inline]] static constexpr std::uint64_t multiply(std::uint64_t a, std::uint64_t b, std::uint64_t& low) {
+#if defined(MPMM_MSVC)
+        if (!std::is_constant_evaluated()) {
+            std::uint64_t high = 0;
+            low = _umul128(a, b, &high);
+            return high;
+        }
+        // By halves of the factor; an offset is shorter than 32 bits.
+        low = a * b;
+        return (a * (b >> 32) + (a * (b & 0xFFFFFFFFu) >> 32)) >> 32;
+#else
 #if defined(__x86_64__)
         if (!std::is_constant_evaluated()) {
             std::uint64_t high = 0;
@@ -44,6 +56,7 @@ class Reciprocal {
         const auto product = static_cast<unsigned __int128>(a) * b;
         low = static_cast<std::uint64_t>(product);
         return static_cast<std::uint64_t>(product >> 64);
+#endif
     }
 
     std::uint64_t factor_ = 0;

@@ -119,7 +119,7 @@ class CheckedFront {
         Inside& operator=(const Inside&) = delete;
 
       private:
-        [[no_unique_address]] race_edges::Unwatched unwatched_;
+        MPMM_NO_UNIQUE_ADDRESS race_edges::Unwatched unwatched_;
     };
 
     static std::size_t default_alignment(std::size_t size) { return size <= 8 ? 8 : 16; }

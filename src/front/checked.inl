@@ -198,10 +198,9 @@ void CheckedFront<H>::let_go_overdue(const Site& site, std::size_t limit) {
 
 template <class H>
 void CheckedFront<H>::prefetch(const Place& place) {
-    __builtin_prefetch(place.record, 1);
-    __builtin_prefetch(H::shared.first_tenant(place.low));
-    for (const std::byte* line = place.low; line < place.high && line < place.low + prefetched_bytes; line += G::line)
-        __builtin_prefetch(line);
+    mpmm::prefetch_to_write(place.record);
+    mpmm::prefetch(H::shared.first_tenant(place.low));
+    for (const std::byte* line = place.low; line < place.high && line < place.low + prefetched_bytes; line += G::line) mpmm::prefetch(line);
 }
 
 template <class H>

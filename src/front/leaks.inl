@@ -31,10 +31,7 @@ struct CheckedFront<H>::LeakFinder {
     std::uintptr_t own_begin, own_end;
 
     LeakFinder(Large* storage, std::size_t count, std::uintptr_t stack)
-        : large(storage),
-          most_large(count),
-          own_begin(reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) - 16384),
-          own_end(stack) {}
+        : large(storage), most_large(count), own_begin(reinterpret_cast<std::uintptr_t>(frame_address()) - 16384), own_end(stack) {}
 
     /// The stopped threads' runs. The chunk map is walked in the order of addresses.
     void collect_large() {

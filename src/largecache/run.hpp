@@ -25,7 +25,7 @@ struct alignas(tenant_alignment) Run : Tenant {
     bool huge = false;        ///< straight from the backend: extent.chunks is rounded up, only `size` bytes are mapped
     Run* previous = nullptr;
     Run* next = nullptr;
-    [[no_unique_address]] BuildVerify::RunRecord record;
+    MPMM_NO_UNIQUE_ADDRESS BuildVerify::RunRecord record;
 };
 
 }  // namespace mpmm

@@ -3,6 +3,8 @@
 // deterministic scheduler behind it; in all other builds it is exactly std::atomic. Locks, spins and waits live in lock.hpp.
 #pragma once
 
+#include "platform/compiler.hpp"
+
 #include <atomic>
 #include <cstdint>
 #ifdef MPMM_SCHEDULE_BUILD
@@ -34,6 +36,8 @@ static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 inline void cpu_relax() {
 #if defined(MPMM_SCHEDULE_BUILD)
     schedule::reach(schedule::Access::spin, nullptr, std::source_location::current());
+#elif defined(MPMM_MSVC)
+    _mm_pause();
 #elif defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)

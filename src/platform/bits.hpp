@@ -2,6 +2,8 @@
 // Bit and alignment arithmetic. All functions are pure, constexpr and safe from any thread.
 #pragma once
 
+#include "platform/compiler.hpp"
+
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +21,7 @@ constexpr unsigned floor_log2(std::uint64_t value) { return 63u - static_cast<un
 
 /// Sets bit `index` % 64 of `word` and returns what it was. One instruction where compilers would make four.
 [[gnu::always_inline]] inline bool test_and_set(std::uint64_t& word, std::uint64_t index) {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(MPMM_MSVC)
     bool was = false;
     asm("bts %2, %0" : "+r"(word), "=@ccc"(was) : "r"(index));
     return was;
@@ -45,7 +47,7 @@ constexpr unsigned floor_log2(std::uint64_t value) { return 63u - static_cast<un
 
 /// The number of the lowest one of a word that is not 0, as 64 bits without a conversion.
 [[gnu::always_inline]] inline std::uint64_t lowest_bit(std::uint64_t word) {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(MPMM_MSVC)
     std::uint64_t bit = 0;
     asm("rep bsf %1, %0" : "=r"(bit) : "r"(word) : "cc");  // tzcnt where there is one; the same for words that are not 0
     return bit;
@@ -73,7 +75,9 @@ constexpr unsigned count_ones(std::uint64_t word) {
 /// `value`, in a way the compiler cannot see through: keeps it from computing parts of it again from where it came.
 template <class T>
 [[gnu::always_inline]] inline T opaque(T value) {
+#ifndef MPMM_MSVC
     asm("" : "+r"(value));
+#endif
     return value;
 }
 

@@ -12,6 +12,8 @@ Reader::Reader() : buffer_(copy_size_), page_(os::page_size()), page_map_(-1) {}
 Reader::~Reader() = default;
 
 std::size_t Reader::copy(void* to, std::uintptr_t from, std::size_t size) {
+    // Debuggers may read pages without access, and this is their function: Wine lets them.
+    if (!os::is_readable(reinterpret_cast<const void*>(from), size)) return 0;
     SIZE_T copied = 0;
     const DWORD error = ::GetLastError();
     const bool good = ::ReadProcessMemory(::GetCurrentProcess(), reinterpret_cast<const void*>(from), to, size, &copied) != 0;

@@ -27,7 +27,8 @@ struct Tables {
 
 class Stopper {
   public:
-    explicit Stopper(Tables& tables) : tables_(tables) {}
+    /// `own` is where the calling thread's frames end that are in use while the function runs.
+    Stopper(Tables& tables, const CONTEXT& own) : tables_(tables) { add(::GetCurrentThreadId(), nullptr, own); }
     ~Stopper() {
         for (std::size_t i = 0; i < count_; ++i) {
             if (tables_.handles[i] == nullptr) continue;
@@ -39,7 +40,6 @@ class Stopper {
     Stopper& operator=(const Stopper&) = delete;
 
     bool stop_all() {
-        add(::GetCurrentThreadId(), nullptr);
         for (std::size_t before = 0; before != count_;) {
             before = count_;
             if (!stop_new()) return false;
@@ -54,14 +54,8 @@ class Stopper {
             if (static_cast<DWORD>(tables_.threads[i].tid) == id) return true;
         return false;
     }
-    void add(DWORD id, HANDLE handle) {
+    void add(DWORD id, HANDLE handle, const CONTEXT& context) {
         tables_.handles[count_] = handle;
-        alignas(16) CONTEXT context;
-        std::memset(&context, 0, sizeof context);
-        context.ContextFlags = CONTEXT_FULL;
-        // The suspension is complete when the registers were read.
-        if (handle == nullptr) ::RtlCaptureContext(&context);
-        else if (::GetThreadContext(handle, &context) == 0) context.Rsp = 0;
         std::memcpy(tables_.registers[count_], &context, sizeof context);
         tables_.threads[count_] = {static_cast<int>(id), context.Rsp, 0, tables_.registers[count_], words};
         ++count_;
@@ -80,7 +74,12 @@ class Stopper {
             if (thread == nullptr) continue;  // ended meanwhile
             DWORD exit_code = 0;
             if (count_ < max_threads && ::SuspendThread(thread) != static_cast<DWORD>(-1)) {
-                add(entry.th32ThreadID, thread);
+                alignas(16) CONTEXT context;
+                std::memset(&context, 0, sizeof context);
+                context.ContextFlags = CONTEXT_FULL;
+                // The suspension is complete when the registers were read.
+                if (::GetThreadContext(thread, &context) == 0) context.Rsp = 0;
+                add(entry.th32ThreadID, thread, context);
             } else {
                 good = ::GetExitCodeThread(thread, &exit_code) != 0 && exit_code != STILL_ACTIVE;
                 ::CloseHandle(thread);
@@ -99,19 +98,19 @@ class Stopper {
 Result run(void (*callback)(void* context, const World& world), void* context) {
     const int saved = errno;
     Result result = Result::not_stopped;
+    alignas(16) CONTEXT own;
+    ::RtlCaptureContext(&own);
     {
         const Guard guard(one_run);
         hidden::Memory memory(sizeof(Tables));
         if (memory.size() != 0) {
-            Stopper stopper(*memory.as<Tables>());
+            Stopper stopper(*memory.as<Tables>(), own);
             if (stopper.stop_all()) {
                 result = Result::stopped;
                 callback(context, {result, memory.as<Tables>()->threads, stopper.count()});
             }
         }
         if (result != Result::stopped) {
-            alignas(16) CONTEXT own;
-            ::RtlCaptureContext(&own);
             const Thread self{os::thread_id(), own.Rsp, 0, reinterpret_cast<const std::uintptr_t*>(&own), words};
             callback(context, {result, &self, 1});
         }

@@ -7,6 +7,8 @@
 // called in signal handlers.
 #pragma once
 
+#include "platform/compiler.hpp"
+
 #include <cstddef>
 #include <cstdint>
 
@@ -18,8 +20,10 @@ struct Registers {
 };
 
 /// Of the function that calls the current one, which asking for the frame address makes the compiler build with a frame pointer.
-[[gnu::always_inline]] inline Registers caller() {
-#ifdef _WIN32
+MPMM_INLINED Registers caller() {
+#ifdef MPMM_MSVC
+    return {reinterpret_cast<std::uintptr_t>(_ReturnAddress()), reinterpret_cast<std::uintptr_t>(_AddressOfReturnAddress()) + 8, 0};
+#elif defined(_WIN32)
     // Functions keep no frame pointer there.
     return {reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)), reinterpret_cast<std::uintptr_t>(__builtin_dwarf_cfa()), 0};
 #else

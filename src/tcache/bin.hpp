@@ -34,7 +34,7 @@ struct Bin {
     std::byte* base = nullptr;
     std::size_t size = 0;
     BlockAllocator<C>* current = nullptr;
-    [[no_unique_address]] typename C::Verify::BinRecord record;
+    MPMM_NO_UNIQUE_ADDRESS typename C::Verify::BinRecord record;
 
     /// Takes the lowest free block of the word; false when it has none.
     [[gnu::always_inline]] bool take(void*& block, Latest& latest) {

@@ -43,7 +43,7 @@ class alignas(64) ThreadCache {
     [[gnu::always_inline]] Freed free_own(const void* address, Tenant* tenant) {
         auto& block = *static_cast<Block*>(tenant);
         // The bitmap's line is needed as soon as the first line told which word: fetch both at once.
-        __builtin_prefetch(&block.free_map, 1);
+        prefetch_to_write(&block.free_map);
         // relaxed: a word equal to this cache was written by this thread, or before the cache was handed to it.
         if (tenant->owner_word.load(relaxed) != (reinterpret_cast<std::uintptr_t>(this) | static_cast<std::uintptr_t>(State))) [[unlikely]]
             return Freed::not_here;
@@ -244,7 +244,7 @@ class alignas(64) ThreadCache {
 
   public:
     /// Held by the thread in every slow path of its cache; the empty cache's in what is done for no cache.
-    [[no_unique_address]] typename V::CacheRecord record;
+    MPMM_NO_UNIQUE_ADDRESS typename V::CacheRecord record;
 
   private:
     static ThreadCache empty_;

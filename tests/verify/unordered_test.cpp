@@ -16,6 +16,9 @@
 #include <gtest/gtest.h>
 #include <string>
 #include <vector>
+#ifdef _WIN32
+#include <windows.h>
+#endif
 
 namespace mpmm {
 namespace {
@@ -133,6 +136,15 @@ TEST(VerifyUnordered, TheRingOfOperationsIsMadeOnce) {
     EXPECT_EQ(mpmm_set_option("trace_ops", "0"), 0);
 }
 
+/// Where threads have no names by themselves.
+void name_thread() {
+#ifdef _WIN32
+    const HMODULE module = ::GetModuleHandleW(L"kernelbase.dll");
+    using Name = HRESULT(WINAPI*)(HANDLE, const wchar_t*);
+    reinterpret_cast<Name>(reinterpret_cast<void*>(::GetProcAddress(module, "SetThreadDescription")))(::GetCurrentThread(), L"name");
+#endif
+}
+
 TEST(VerifyUnordered, NamesOfThreadsThatEndedAreCompleteWhenTheyAreSeen) {
     std::thread reader;
     std::atomic<int> number{-1};
@@ -145,6 +157,7 @@ TEST(VerifyUnordered, NamesOfThreadsThatEndedAreCompleteWhenTheyAreSeen) {
         EXPECT_STRNE(name, "");
     });
     std::thread([&] {
+        name_thread();
         number.store(verify_threads::number(), std::memory_order_relaxed);
         verify_threads::ends();
         over.store(true, std::memory_order_relaxed);
