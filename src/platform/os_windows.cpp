@@ -48,7 +48,11 @@ const struct LookUp {
         functions.allocate.store(look_up<windows::VirtualAlloc2>(base, "VirtualAlloc2"), relaxed);
         functions.discard.store(look_up<windows::DiscardVirtualMemory>(base, "DiscardVirtualMemory"), relaxed);
         functions.wake.store(look_up<windows::WakeByAddressSingle>(base, "WakeByAddressSingle"), relaxed);
-        functions.query_thread.store(look_up<windows::QueryThread>(::GetModuleHandleW(L"ntdll.dll"), "NtQueryInformationThread"), relaxed);
+        functions.memory_status.store(&::GlobalMemoryStatusEx, relaxed);
+        const HMODULE native = ::GetModuleHandleW(L"ntdll.dll");
+        functions.query_thread.store(look_up<windows::QueryThread>(native, "NtQueryInformationThread"), relaxed);
+        functions.next_thread.store(look_up<windows::NextThread>(native, "NtGetNextThread"), relaxed);
+        functions.query_memory.store(look_up<windows::QueryMemory>(native, "NtQueryVirtualMemory"), relaxed);
         functions.wait.store(look_up<windows::WaitOnAddress>(base, "WaitOnAddress"), release);
     }
 } look_up_all;
@@ -124,7 +128,8 @@ bool is_plenty(std::size_t size) {
     constexpr std::size_t margin = std::size_t{256} << 20;
     MEMORYSTATUSEX status{};
     status.dwLength = sizeof status;
-    return functions.memory_status.load(relaxed)(&status) != 0 && status.ullAvailPageFile >= std::uint64_t{margin} + size;
+    const auto ask = functions.memory_status.load(relaxed);
+    return ask != nullptr && ask(&status) != 0 && status.ullAvailPageFile >= std::uint64_t{margin} + size;
 }
 
 /// Takes the pages away and commits others: one step, whether they were ever backed or not. What was given back has to be had again, so this
@@ -364,7 +369,6 @@ int thread_id() { return static_cast<int>(::GetCurrentThreadId()); }
 void thread_name(int id, char* name, std::size_t size) {
     const KeepError keep;
     name[0] = 0;
-    // Asked for this way the name comes into our memory; GetThreadDescription() would allocate.
     constexpr int name_information = 38;
     const auto query_thread = functions.query_thread.load(relaxed);
     const HANDLE thread = query_thread == nullptr ? nullptr : ::OpenThread(THREAD_QUERY_LIMITED_INFORMATION, FALSE, static_cast<DWORD>(id));

@@ -29,6 +29,9 @@ if(MSVC)
 else()
     set_source_files_properties(malloc/new_runtime_windows.cpp PROPERTIES COMPILE_OPTIONS -fexceptions)
 endif()
+# For the test that reads them as MSVC would.
+set_property(GLOBAL PROPERTY mpmm_windows_core ${core} ${drop_in})
+set_property(GLOBAL PROPERTY mpmm_windows_verify ${core} ${drop_in} ${verify})
 
 function(mpmm_windows_library target kind)
     if(kind STREQUAL "SHARED")
