@@ -45,5 +45,17 @@ struct Functions {
 };
 extern Functions functions;
 
+/// What a program asks GetLastError() must not change by a free in between.
+class KeepError {
+  public:
+    KeepError() = default;
+    KeepError(const KeepError&) = delete;
+    KeepError& operator=(const KeepError&) = delete;
+    ~KeepError() { ::SetLastError(saved_); }
+
+  private:
+    DWORD saved_ = ::GetLastError();
+};
+
 }  // namespace windows
 }  // namespace mpmm::os
