@@ -40,5 +40,8 @@ function(mpmm_windows_library target kind)
         if(NOT MSVC)
             target_link_options(${target} PRIVATE -static-libgcc)
         endif()
+    elseif(MSVC)
+        # The DLL's import library has the other name.
+        set_target_properties(${target} PROPERTIES ARCHIVE_OUTPUT_NAME ${target}_static)
     endif()
 endfunction()
