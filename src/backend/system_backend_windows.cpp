@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Windows as a backend. It aligns by itself where it can, see os::map_aligned(); and what a reservation gives back in parts goes back with the
-// last of them, see os_windows.cpp.
+// last of them, see memory_windows.cpp.
 #include "backend/backend.hpp"
 #include "platform/os_windows.hpp"
 #include "verify/options.hpp"

@@ -6,10 +6,26 @@
 #include "platform/os_windows.hpp"
 
 #include <cstring>
-// after windows.h
-#include <psapi.h>
 
 namespace mpmm::modules {
+namespace {
+
+/// The path of the file that is mapped at `address`, as the system writes it; allocates nothing.
+std::size_t file_name(const void* address, char* path, std::size_t room) {
+    constexpr int section_name = 2;
+    constexpr std::size_t longest = 1024;
+    struct {
+        USHORT bytes, room;
+        const wchar_t* text;
+        wchar_t storage[longest];
+    } answer;
+    const auto query = os::windows::functions.query_memory.load(relaxed);
+    if (query == nullptr || query(::GetCurrentProcess(), address, section_name, &answer, sizeof answer, nullptr) < 0) return 0;
+    const int length = ::WideCharToMultiByte(CP_UTF8, 0, answer.text, answer.bytes / 2, path, static_cast<int>(room), nullptr, nullptr);
+    return static_cast<std::size_t>(length);
+}
+
+}  // namespace
 
 bool Mappings::open() { return open_at(0); }
 
@@ -37,7 +53,7 @@ bool Mappings::next(Mapping& mapping) {
             mapping.path_cut = false;
             // The parts of a module follow each other.
             if (image && inode_ != mapping.inode) {
-                const DWORD length = ::K32GetMappedFileNameA(::GetCurrentProcess(), info.AllocationBase, buffer_, sizeof buffer_ - 1);
+                const std::size_t length = file_name(info.AllocationBase, buffer_, sizeof buffer_ - 1);
                 buffer_[length] = 0;
                 inode_ = mapping.inode;
             }

@@ -28,6 +28,8 @@ using MemoryStatus = BOOL(WINAPI*)(MEMORYSTATUSEX* status);
 using WakeByAddressSingle = void(WINAPI*)(void* address);
 
 using QueryThread = LONG(WINAPI*)(HANDLE thread, int what, void* answer, ULONG size, ULONG* length);
+using NextThread = LONG(WINAPI*)(HANDLE process, HANDLE thread, DWORD access, ULONG attributes, ULONG flags, HANDLE* next);
+using QueryMemory = LONG(WINAPI*)(HANDLE process, const void* address, int what, void* answer, SIZE_T size, SIZE_T* length);
 
 /// Null where the system lacks it, and before they are looked up, which is when this module is initialised.
 struct Functions {
@@ -35,10 +37,25 @@ struct Functions {
     Atomic<DiscardVirtualMemory> discard{nullptr};  ///< Windows 8.1
     Atomic<WaitOnAddress> wait{nullptr};            ///< Windows 8, with the next
     Atomic<WakeByAddressSingle> wake{nullptr};
+    /// ntdll's: documented functions for the same allocate, or take locks that a stopped thread may hold.
     Atomic<QueryThread> query_thread{nullptr};
-    Atomic<MemoryStatus> memory_status{&::GlobalMemoryStatusEx};  ///< everywhere; a test says that memory is short
+    Atomic<NextThread> next_thread{nullptr};
+    Atomic<QueryMemory> query_memory{nullptr};
+    Atomic<MemoryStatus> memory_status{nullptr};  ///< everywhere; a test says that memory is short
 };
 extern Functions functions;
+
+/// What a program asks GetLastError() must not change by a free in between.
+class KeepError {
+  public:
+    KeepError() = default;
+    KeepError(const KeepError&) = delete;
+    KeepError& operator=(const KeepError&) = delete;
+    ~KeepError() { ::SetLastError(saved_); }
+
+  private:
+    DWORD saved_ = ::GetLastError();
+};
 
 }  // namespace windows
 }  // namespace mpmm::os

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Suspends every other thread of the process; the function runs on the caller's thread. A thread may be created by one that is not suspended
-// yet, so the list is read until nothing new is in it.
+// Suspends every other thread of the process; the function runs on the caller's thread. The youngest come first: one that has just been made
+// may have to be started by its maker before it can be suspended (in Wine). If another was made meanwhile, all go on and are tried again.
 #include "platform/hidden.hpp"
 #include "platform/lock.hpp"
 #include "platform/os_windows.hpp"
@@ -8,8 +8,6 @@
 
 #include <cerrno>
 #include <cstring>
-// after windows.h
-#include <tlhelp32.h>
 
 namespace mpmm::stop_world {
 namespace {
@@ -21,6 +19,7 @@ constexpr std::size_t words = sizeof(CONTEXT) / sizeof(std::uintptr_t);
 /// Its memory, in pages that read as zero.
 struct Tables {
     HANDLE handles[max_threads];
+    bool suspended[max_threads];
     Thread threads[max_threads];
     std::uintptr_t registers[max_threads][words];
 };
@@ -28,69 +27,93 @@ struct Tables {
 class Stopper {
   public:
     /// `own` is where the calling thread's frames end that are in use while the function runs.
-    Stopper(Tables& tables, const CONTEXT& own) : tables_(tables) { add(::GetCurrentThreadId(), nullptr, own); }
-    ~Stopper() {
-        for (std::size_t i = 0; i < count_; ++i) {
-            if (tables_.handles[i] == nullptr) continue;
-            ::ResumeThread(tables_.handles[i]);
-            ::CloseHandle(tables_.handles[i]);
-        }
-    }
+    Stopper(Tables& tables, const CONTEXT& own) : tables_(tables) { set(0, ::GetCurrentThreadId(), own); }
+    ~Stopper() { release_all(); }
     Stopper(const Stopper&) = delete;
     Stopper& operator=(const Stopper&) = delete;
 
+    /// Allocates nothing: a suspended thread may hold the lock of the system's heap.
     bool stop_all() {
-        for (std::size_t before = 0; before != count_;) {
-            before = count_;
-            if (!stop_new()) return false;
+        constexpr int most_tries = 200;
+        for (int tries = 0; tries < most_tries; ++tries) {
+            bool good = list([this](HANDLE thread) { return add(thread); });
+            for (std::size_t i = count_; good && i-- > 1;) good = stop(i);
+            bool fresh = false;
+            good = good && list([&](HANDLE thread) {
+                       fresh = fresh || (!known(::GetThreadId(thread)) && lives(thread));
+                       return Kept::no;
+                   });
+            if (good && !fresh) return true;
+            release_all();
+            os::nap();
         }
-        return true;
+        return false;
     }
     std::size_t count() const { return count_; }
 
   private:
+    enum class Kept { no, yes, full };
+
+    /// Calls visit(handle) for every thread, oldest first. False when the system does not tell, or there is no room.
+    template <class Visit>
+    static bool list(Visit visit) {
+        constexpr DWORD rights = THREAD_SUSPEND_RESUME | THREAD_GET_CONTEXT | THREAD_QUERY_INFORMATION;
+        const auto get_next = os::windows::functions.next_thread.load(relaxed);
+        if (get_next == nullptr) return false;
+        HANDLE thread = nullptr, next = nullptr;
+        Kept kept = Kept::yes;
+        while (kept != Kept::full && get_next(::GetCurrentProcess(), thread, rights, 0, 0, &next) >= 0) {
+            if (kept == Kept::no) ::CloseHandle(thread);
+            thread = next;
+            kept = visit(thread);
+        }
+        if (kept != Kept::yes) ::CloseHandle(thread);
+        return kept != Kept::full;
+    }
+    static bool lives(HANDLE thread) {
+        DWORD exit_code = 0;
+        return ::GetExitCodeThread(thread, &exit_code) != 0 && exit_code == STILL_ACTIVE;
+    }
     bool known(DWORD id) const {
         for (std::size_t i = 0; i < count_; ++i)
             if (static_cast<DWORD>(tables_.threads[i].tid) == id) return true;
         return false;
     }
-    void add(DWORD id, HANDLE handle, const CONTEXT& context) {
-        tables_.handles[count_] = handle;
-        std::memcpy(tables_.registers[count_], &context, sizeof context);
-        tables_.threads[count_] = {static_cast<int>(id), context.Rsp, 0, tables_.registers[count_], words};
-        ++count_;
+    Kept add(HANDLE thread) {
+        const DWORD id = ::GetThreadId(thread);
+        if (id == ::GetCurrentThreadId() || !lives(thread)) return Kept::no;
+        if (count_ == max_threads) return Kept::full;
+        tables_.threads[count_].tid = static_cast<int>(id);
+        tables_.handles[count_++] = thread;
+        return Kept::yes;
     }
-    /// False when a thread can be neither suspended nor has ended.
-    bool stop_new() {
-        const HANDLE list = ::CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
-        if (list == INVALID_HANDLE_VALUE) return false;
-        bool good = true;
-        THREADENTRY32 entry{};
-        entry.dwSize = sizeof entry;
-        for (BOOL more = ::Thread32First(list, &entry); good && more != 0; more = ::Thread32Next(list, &entry)) {
-            if (entry.th32OwnerProcessID != ::GetCurrentProcessId() || known(entry.th32ThreadID)) continue;
-            const HANDLE thread =
-                ::OpenThread(THREAD_SUSPEND_RESUME | THREAD_GET_CONTEXT | THREAD_QUERY_INFORMATION, FALSE, entry.th32ThreadID);
-            if (thread == nullptr) continue;  // ended meanwhile
-            DWORD exit_code = 0;
-            if (count_ < max_threads && ::SuspendThread(thread) != static_cast<DWORD>(-1)) {
-                alignas(16) CONTEXT context;
-                std::memset(&context, 0, sizeof context);
-                context.ContextFlags = CONTEXT_FULL;
-                // The suspension is complete when the registers were read.
-                if (::GetThreadContext(thread, &context) == 0) context.Rsp = 0;
-                add(entry.th32ThreadID, thread, context);
-            } else {
-                good = ::GetExitCodeThread(thread, &exit_code) != 0 && exit_code != STILL_ACTIVE;
-                ::CloseHandle(thread);
-            }
+    /// False when the thread can be neither suspended nor has ended.
+    bool stop(std::size_t i) {
+        const HANDLE thread = tables_.handles[i];
+        alignas(16) CONTEXT context;
+        std::memset(&context, 0, sizeof context);
+        context.ContextFlags = CONTEXT_FULL;
+        tables_.suspended[i] = ::SuspendThread(thread) != static_cast<DWORD>(-1);
+        if (!tables_.suspended[i] && lives(thread)) return false;
+        // The suspension is complete when the registers were read.
+        if (!tables_.suspended[i] || ::GetThreadContext(thread, &context) == 0) context.Rsp = 0;
+        set(i, ::GetThreadId(thread), context);
+        return true;
+    }
+    void set(std::size_t i, DWORD id, const CONTEXT& context) {
+        std::memcpy(tables_.registers[i], &context, sizeof context);
+        tables_.threads[i] = {static_cast<int>(id), context.Rsp, 0, tables_.registers[i], words};
+    }
+    void release_all() {
+        for (; count_ > 1; --count_) {
+            if (tables_.suspended[count_ - 1]) ::ResumeThread(tables_.handles[count_ - 1]);
+            tables_.suspended[count_ - 1] = false;
+            ::CloseHandle(tables_.handles[count_ - 1]);
         }
-        ::CloseHandle(list);
-        return good;
     }
 
     Tables& tables_;
-    std::size_t count_ = 0;
+    std::size_t count_ = 1;
 };
 
 }  // namespace

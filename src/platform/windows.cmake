@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What is compiled on Windows in place of other systems' files, and how its libraries are made. See docs/platforms/windows.md.
 list(REMOVE_ITEM core backend/system_backend.cpp platform/os_linux.cpp platform/thread_posix.cpp)
-list(APPEND core backend/system_backend_windows.cpp platform/os_windows.cpp platform/thread_windows.cpp)
+list(APPEND core backend/system_backend_windows.cpp platform/memory_windows.cpp platform/os_windows.cpp platform/thread_windows.cpp)
 set(verify
     front/start.cpp
     platform/fault_windows.cpp
@@ -29,6 +29,8 @@ if(MSVC)
 else()
     set_source_files_properties(malloc/new_runtime_windows.cpp PROPERTIES COMPILE_OPTIONS -fexceptions)
 endif()
+# For the test that reads them as MSVC would.
+set_property(GLOBAL PROPERTY mpmm_windows_verify ${core} ${drop_in} ${verify})
 
 function(mpmm_windows_library target kind)
     if(kind STREQUAL "SHARED")
@@ -38,5 +40,8 @@ function(mpmm_windows_library target kind)
         if(NOT MSVC)
             target_link_options(${target} PRIVATE -static-libgcc)
         endif()
+    elseif(MSVC)
+        # The DLL's import library has the other name.
+        set_target_properties(${target} PROPERTIES ARCHIVE_OUTPUT_NAME ${target}_static)
     endif()
 endfunction()

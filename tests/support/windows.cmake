@@ -16,6 +16,17 @@ function(mpmm_windows_tests)
     target_link_libraries(windows_dll_test PRIVATE mpmm_test_warnings GTest::gtest_main Threads::Threads)
     add_dependencies(windows_dll_test mpmm_shared mpmm_verify_shared)
     add_test(NAME windows_dll_test COMMAND windows_dll_test)
+    find_program(clang NAMES clang++-19)
+    if(MINGW AND clang)
+        # Where the two modes differ, and all else.
+        add_test(NAME msvc_syntax.release COMMAND ${PROJECT_SOURCE_DIR}/tests/structure/msvc_syntax.sh ${PROJECT_SOURCE_DIR} -DNDEBUG
+                                                  api/mpmm.cpp malloc/new_delete.cpp verify/report.cpp)
+        get_property(sources GLOBAL PROPERTY mpmm_windows_verify)
+        add_test(NAME msvc_syntax.verify COMMAND ${PROJECT_SOURCE_DIR}/tests/structure/msvc_syntax.sh ${PROJECT_SOURCE_DIR} -DMPMM_VERIFY_BUILD ${sources})
+    endif()
     add_subdirectory(api)
-    add_subdirectory(stress)
+    if(NOT MSVC)
+        # POSIX threads.
+        add_subdirectory(stress)
+    endif()
 endfunction()
