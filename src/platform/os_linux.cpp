@@ -77,7 +77,10 @@ bool resize(void* address, std::size_t old_size, std::size_t new_size) {
 
 bool move(void* from, std::size_t old_size, void* to, std::size_t new_size) {
     const KeepErrno keep;
-    return ::mremap(from, old_size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, to) != MAP_FAILED;
+    if (::mremap(from, old_size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, to) != MAP_FAILED) return true;
+    // A sandbox that forbids it does so before anything happened. Otherwise these addresses may be unmapped already, and somebody else's.
+    if (errno == EPERM || errno == ENOSYS) ::munmap(to, new_size);
+    return false;
 }
 
 void* reserve(std::size_t size, bool accessible) {

@@ -111,7 +111,7 @@ std::uintptr_t search(const Tables& tables, std::uintptr_t at) {
     std::uint64_t count = header.pointer(count_encoding, tables.header);
     if (!header.ok() || count > (header.end() - header.at()) / sizeof(Entry) || header.at() % alignof(Entry) != 0) return 0;
     const auto* const entries = reinterpret_cast<const Entry*>(header.at());
-    const auto wanted = static_cast<std::int64_t>(at - tables.header);
+    const auto wanted = static_cast<std::intptr_t>(at - tables.header);
     std::uint64_t first = 0;  // entries before it begin at or before `at`
     while (count != 0) {
         const std::uint64_t half = count / 2;

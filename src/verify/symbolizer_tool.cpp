@@ -70,6 +70,8 @@ bool take_number(const char* text, const char*& end, unsigned& number) {
 }
 
 bool is_unknown(const char* text, std::size_t length) { return length == 0 || (length == 2 && std::memcmp(text, "??", 2) == 0); }
+/// 32-bit code leaves the targets of jump tables in the symbol table, and llvm-symbolizer takes them for functions.
+bool is_label(const char* text, std::size_t length) { return length > 2 && std::memcmp(text, ".L", 2) == 0; }
 
 /// The conversation with the tool.
 class Talk {
@@ -155,7 +157,7 @@ class Talk {
         } else if (length > 2 && text[0] == '0' && text[1] == 'x') {
             current_ = find(text + 2, text + length);
         } else if (length != 0 && current_ != nullptr) {
-            function_ = is_unknown(text, length) ? 0 : store_.keep_readable(text, length);
+            function_ = is_unknown(text, length) || is_label(text, length) ? 0 : store_.keep_readable(text, length);
             have_function_ = true;
         }
     }

@@ -61,7 +61,7 @@ void exceptions() {
             must(std::strlen(error.what()) == 500 && kept != nullptr, "exception");
         }
     try {
-        volatile std::size_t impossible = SIZE_MAX / 4;
+        volatile std::size_t impossible = PTRDIFF_MAX;
         ::operator delete(::operator new(impossible));
         must(false, "bad_alloc");
     } catch (const std::bad_alloc&) {

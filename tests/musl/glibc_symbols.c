@@ -3,11 +3,21 @@
  * What libstdc++.a and libgcc_eh.a, built for the GNU C library, take from it and musl does not have. */
 #define _GNU_SOURCE
 #include <link.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
 char __libc_single_threaded = 0;
+
+/* They refer to these weakly, which takes nothing out of a static library, and call them all the same. */
+__attribute__((used)) static void* const wanted[] = {
+    (void*)pthread_once,          (void*)pthread_key_create,   (void*)pthread_getspecific,    (void*)pthread_setspecific,
+    (void*)pthread_create,        (void*)pthread_join,         (void*)pthread_detach,         (void*)pthread_self,
+    (void*)pthread_mutex_lock,    (void*)pthread_mutex_unlock, (void*)pthread_mutex_trylock,  (void*)pthread_mutex_init,
+    (void*)pthread_cond_wait,     (void*)pthread_cond_signal,  (void*)pthread_cond_broadcast, (void*)pthread_cond_destroy,
+    (void*)pthread_mutex_destroy, (void*)pthread_key_delete,
+};
 
 uint32_t arc4random(void) {
     uint32_t value = 0;

@@ -114,7 +114,10 @@ static void check_threads(void) {
     }
     /* Their caches came back at their ends. */
     CHECK(stats().thread_caches == caches);
-    for (int i = 0; i < slots; ++i) free(shared[i]);
+    for (int i = 0; i < slots; ++i) {
+        free(shared[i]);
+        shared[i] = NULL;
+    }
     CHECK(mpmm_verify_heap() == 0);
 }
 

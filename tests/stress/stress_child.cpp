@@ -11,10 +11,17 @@
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <iterator>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <malloc.h>
 #include <map>
 #include <pthread.h>
 #include <string>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -43,17 +50,21 @@ bool heap_is_whole() {
 #endif
 }
 
-std::size_t resident() {
-#ifdef MPMM_TEST_EMULATOR
-    return 0;  // it would be the emulator's
-#else
+struct Memory {
+    std::size_t mapped = 0, resident = 0;
+};
+Memory memory() {
     unsigned long total = 0, pages = 0;
     std::FILE* const file = std::fopen("/proc/self/statm", "r");
     CHECK(file != nullptr && std::fscanf(file, "%lu %lu", &total, &pages) == 2);
     if (file != nullptr) std::fclose(file);
-    return pages * 4096;
+#ifdef MPMM_TEST_EMULATOR
+    pages = 0;  // it would be the emulator's
 #endif
+    return {total * 4096, pages * 4096};
 }
+std::size_t resident() { return memory().resident; }
+std::size_t mapped() { return memory().mapped; }
 
 /// Strings and maps, as programs use memory; true when all of it was right.
 bool use_memory(unsigned seed) {
@@ -223,6 +234,75 @@ void address_space_limit() {
     CHECK(use_memory(1));
 }
 
+// ---- systems that refuse ----
+
+/// From now on the system call `number` fails with EPERM, as in a sandbox. False where there are no filters.
+bool forbid(unsigned number) {
+    sock_filter program[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                             BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                             BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    const sock_fprog filter{static_cast<unsigned short>(std::size(program)), program};
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+/// Peaks of blocks of many sizes, moved as they grow, with what would be given back in between.
+void peaks() {
+    for (unsigned round = 0; round < 3; ++round) {
+        std::vector<std::pair<unsigned char*, std::size_t>> blocks;
+        for (std::size_t size = 16; size < (std::size_t{64} << 20); size += size / 3) {
+            auto* block = static_cast<unsigned char*>(std::malloc(size));
+            CHECK(block != nullptr);
+            std::memset(block, static_cast<int>(round + 1), size);
+            block = static_cast<unsigned char*>(std::realloc(block, size * 2));
+            CHECK(block != nullptr && block[0] == round + 1 && block[size - 1] == round + 1);
+            blocks.emplace_back(block, size);
+        }
+        for (const auto& [block, size] : blocks) CHECK(block[size / 2] == round + 1);
+        for (const auto& [block, size] : blocks) std::free(block);
+        ::malloc_trim(0);
+        CHECK(use_memory(round));
+    }
+    // What was used before reads as zero when that is asked for, whether or not its pages went.
+    for (std::size_t size = 100; size < (std::size_t{8} << 20); size *= 3) {
+        const auto* const zeroed = static_cast<unsigned char*>(std::calloc(1, size));
+        CHECK(zeroed != nullptr && std::all_of(zeroed, zeroed + size, [](unsigned char byte) { return byte == 0; }));
+        std::free(const_cast<unsigned char*>(zeroed));
+    }
+    CHECK(heap_is_whole());
+}
+
+void without_system_call(unsigned number) {
+    CHECK(use_memory(5));
+    if (!forbid(number)) return;
+    peaks();
+    // What is refused costs nothing a second time, not even addresses.
+    const std::size_t before = mapped();
+    peaks();
+    CHECK(mapped() <= before + (std::size_t{128} << 20));
+}
+
+/// Nothing is open, and nothing can be opened.
+void without_descriptors() {
+    const int output = ::fcntl(1, F_DUPFD, 100);
+    for (int descriptor = 0; descriptor < 1024; ++descriptor)
+        if (descriptor != output) ::close(descriptor);
+    rlimit none{};
+    ::getrlimit(RLIMIT_NOFILE, &none);
+    none.rlim_cur = 0;
+    CHECK(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+    peaks();
+    std::thread([] { CHECK(use_memory(6)); }).join();
+    // The standard output is gone, and stays so.
+    if (failed_checks == 0) CHECK(::write(output, "good\n", 5) == 5);
+}
+
+/// A directory without anything is all there is: no /proc, no /dev, no libraries. Only root can have that.
+void without_proc(const char* directory) {
+    if (::geteuid() == 0) CHECK(::chroot(directory) == 0 && ::chdir("/") == 0 && ::access("/proc/self/maps", R_OK) != 0);
+    peaks();
+    std::thread([] { CHECK(use_memory(7)); }).join();
+}
+
 // ---- dlopen ----
 
 void open_and_close(const char* plugin) {
@@ -276,6 +356,11 @@ int main(int argc, char** argv) {
     if (name == "fork") fork_with_threads();
     else if (name == "late") late_calls();
     else if (name == "limit") address_space_limit();
+    else if (name == "no_madvise") without_system_call(SYS_madvise);
+    else if (name == "no_mremap") without_system_call(SYS_mremap);
+    else if (name == "no_mprotect") without_system_call(SYS_mprotect);
+    else if (name == "no_descriptors") without_descriptors();
+    else if (name == "no_proc" && argc > 2) without_proc(argv[2]);
     else if (name == "dlopen" && argc > 2) open_and_close(argv[2]);
     else if (name == "threads") ten_thousand_threads();
     else return 2;
