@@ -124,7 +124,7 @@ class CheckedFront {
 
     static std::size_t default_alignment(std::size_t size) { return size <= 8 ? 8 : 16; }
     static std::size_t natural_alignment(std::size_t size) {
-        return std::has_single_bit(size) && size <= G::page ? std::max(size, default_alignment(size)) : default_alignment(size);
+        return std::has_single_bit(size) && size <= os::whole_page<G>() ? std::max(size, default_alignment(size)) : default_alignment(size);
     }
 
     // ---- the way of a block ----
