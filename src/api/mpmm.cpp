@@ -50,7 +50,7 @@ void* mpmm_backend_allocate(size_t size, size_t alignment) noexcept {
         errno = EINVAL;
         return nullptr;
     }
-    if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX / 2) return or_enomem(nullptr);
+    if (size > PTRDIFF_MAX - (page() - 1) || alignment > PTRDIFF_MAX / 2) return or_enomem(nullptr);
     return or_enomem(BuildHeap::shared.backend.allocate(align_up(size, page()), std::max(alignment, page())));
 }
 

@@ -18,7 +18,6 @@ namespace mpmm {
 class HalvedWord {
   public:
     using Part = std::uint32_t;
-    static constexpr std::size_t part_bits = 32;
 
     constexpr HalvedWord() = default;
     constexpr explicit HalvedWord(std::uint64_t bits) : halves_{low(bits), high(bits)} {}
@@ -70,23 +69,23 @@ class HalvedWord {
     Atomic<Part> halves_[2]{};
 };
 
-class WholeWord : public Atomic<std::uint64_t> {
-  public:
-    static constexpr std::size_t part_bits = 64;
-    using Atomic<std::uint64_t>::Atomic;
+using BitmapWord = std::conditional_t<sizeof(void*) == 4, HalvedWord, Atomic<std::uint64_t>>;
 
-    Atomic<std::uint64_t>& part(std::size_t) { return *this; }
-    static bool is_full(std::uint64_t bits) { return bits == all_ones; }
-    [[gnu::always_inline]] bool take_lowest(std::size_t& bit) {
-        const std::uint64_t bits = load(relaxed);
-        if (bits == 0) [[unlikely]]
-            return false;
-        store(bits & (bits - 1), relaxed);
-        bit = static_cast<std::size_t>(lowest_bit(bits));
-        return true;
-    }
-};
-
-using BitmapWord = std::conditional_t<sizeof(void*) == 4, HalvedWord, WholeWord>;
+/// What is read and written with one instruction around bit `index`.
+[[gnu::always_inline]] inline Atomic<std::uint64_t>& part_of(Atomic<std::uint64_t>& word, std::size_t) { return word; }
+[[gnu::always_inline]] inline Atomic<std::uint32_t>& part_of(HalvedWord& word, std::size_t index) { return word.part(index); }
+/// Whether all bits are ones, of which `bits` is the part that has just been written.
+[[gnu::always_inline]] inline bool is_full(const Atomic<std::uint64_t>&, std::uint64_t bits) { return bits == all_ones; }
+[[gnu::always_inline]] inline bool is_full(const HalvedWord& word, std::uint32_t bits) { return word.is_full(bits); }
+/// Takes the lowest one out, by the only writer; false when there is none.
+[[gnu::always_inline]] inline bool take_lowest(Atomic<std::uint64_t>& word, std::size_t& bit) {
+    const std::uint64_t bits = word.load(relaxed);
+    if (bits == 0) [[unlikely]]
+        return false;
+    word.store(bits & (bits - 1), relaxed);
+    bit = static_cast<std::size_t>(lowest_bit(bits));
+    return true;
+}
+[[gnu::always_inline]] inline bool take_lowest(HalvedWord& word, std::size_t& bit) { return word.take_lowest(bit); }
 
 }  // namespace mpmm

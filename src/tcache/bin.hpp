@@ -40,7 +40,7 @@ struct Bin {
     [[gnu::always_inline]] bool take(void*& block, Latest& latest) {
         BitmapWord* const from = word;
         std::size_t bit = 0;
-        if (!from->take_lowest(bit)) [[unlikely]]
+        if (!take_lowest(*from, bit)) [[unlikely]]
             return false;
         if constexpr (C::Verify::enabled) C::Verify::template handed_out_from<BlockAllocator<C>>(record, static_cast<unsigned>(bit));
         block = base + bit * size;

@@ -48,7 +48,7 @@ class CombiningBuffer {
         Entry& entry = *opaque(&entry_of(block.class_index, key));
         if (entry.key != key || entry.base != block.base) [[unlikely]]
             return Added::other_word;
-        auto& part = entry.mask.part(index);
+        auto& part = part_of(entry.mask, index);
         auto mask = part.load(relaxed);
         if (test_and_set(mask, index)) [[unlikely]]
             return Added::twice;

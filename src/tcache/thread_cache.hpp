@@ -57,17 +57,16 @@ class alignas(64) ThreadCache {
         if (Intrusive && index - block.reserved_first < block.reserved_count) [[unlikely]]
             return Freed::not_here;
         BitmapWord& word = block.free_map[index / 64];
-        auto& part = word.part(index);
-        auto bits = part.load(relaxed);
+        auto bits = part_of(word, index).load(relaxed);
         if (test_and_set(bits, index)) [[unlikely]]
             return Freed::not_here;
         if constexpr (V::enabled)
             if (!V::returned(block, static_cast<unsigned>(index))) return Freed::not_here;
         // release: what seems full here may have been queued meanwhile, and be purged by another thread, see unused_units(). Active ones are
         // looked at by nobody else before their owner gives them up, under a lock.
-        part.store(bits, State == OwnerState::full ? release : relaxed);
+        part_of(word, index).store(bits, State == OwnerState::full ? release : relaxed);
         if constexpr (State == OwnerState::full) return block.count_returned() ? Freed::woken : Freed::done;
-        if (word.is_full(bits)) [[unlikely]]
+        if (is_full(word, bits)) [[unlikely]]
             return Freed::word_full;
         return Freed::done;
     }
@@ -116,13 +115,12 @@ class alignas(64) ThreadCache {
     [[gnu::always_inline]] Freed free_latest(const void* address) {
         // Verify wants to hear of every free.
         if (V::enabled || address != latest.block) return Freed::not_here;
-        auto& part = latest.word->part(latest.bit);
-        auto bits = part.load(relaxed);
+        auto bits = part_of(*latest.word, latest.bit).load(relaxed);
         if (test_and_set(bits, latest.bit)) [[unlikely]]
             return Freed::not_here;
-        part.store(bits, relaxed);
+        part_of(*latest.word, latest.bit).store(bits, relaxed);
         latest.forget();
-        return latest.word->is_full(bits) ? Freed::word_full : Freed::done;
+        return is_full(*latest.word, bits) ? Freed::word_full : Freed::done;
     }
     /// Frees a block of a detached block allocator that another cache owns, or nobody, into the combining buffer: done or overflow, which asks
     /// for relieve(). not_here for everything else and when anything is unusual; verify wants to hear of every free.
@@ -135,7 +133,7 @@ class alignas(64) ThreadCache {
         if (!exact || index >= block.blocks || block.size > CombiningBuffer<C>::max_block) [[unlikely]]
             return Freed::not_here;
         // Free already, by the owner. For a block that the caller rightly frees the bit is clear and stays so.
-        if ((block.free_map[index / 64].part(index).load(relaxed) >> (index % BitmapWord::part_bits) & 1) != 0) [[unlikely]]
+        if (auto bits = part_of(block.free_map[index / 64], index).load(relaxed); (bits >> index % (8 * sizeof bits) & 1) != 0) [[unlikely]]
             return Freed::not_here;
         const auto added = combining_.add(block, index);
         if (added == CombiningBuffer<C>::Added::yes) [[likely]]

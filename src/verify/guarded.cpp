@@ -23,7 +23,7 @@ struct Slot {
     std::uint32_t next = 0;              // in the queue of freed slots; slot numbers begin at 1
 };
 
-constexpr std::size_t most_bytes = std::size_t{16} << 30, least_bytes = std::size_t{64} << 20;
+constexpr std::size_t most_bytes = sizeof(void*) == 8 ? std::size_t{16} << 30 : std::size_t{64} << 20, least_bytes = std::size_t{64} << 20;
 constexpr std::uint64_t sparse_rate = 256;  // one in so many once mappings are short
 constexpr unsigned queue_count = 4;         // freed slots of 1, 2, 3 and 4 pages; longer ones are not used again
 

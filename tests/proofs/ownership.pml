@@ -290,7 +290,7 @@ inline allocate() {
             :: free_map[AT(a, WORDS - 1)] != 0 -> w = WORDS - 1;
             :: else -> drained = false; goto nothing_free;
             fi;
-            read_free_map();                                                        //= const std::uint64_t bits = load(relaxed);
+            read_free_map();                                                        //= const std::uint64_t bits = word.load(relaxed);
             assert((f & remote_map[AT(a, w)]) == 0); }
         atomic {                                                                    //= store(bits & (bits - 1), relaxed);
             assert(owner[a] == ACTIVE(c) && (held[AT(a, w)] & LOWEST(f)) == 0);
@@ -332,7 +332,7 @@ next_round:
 
 // Block `m`, whose owner word was read as this cache's.
 inline free_own() {
-    atomic { write_free_map(f | m); w = 0; }                                        //= part.store(bits, State == OwnerState::full ? release : relaxed);
+    atomic { write_free_map(f | m); w = 0; }                                        //= part_of(word, index).store(bits, State == OwnerState::full ? release : relaxed);
     if
     :: own == ACTIVE(c) -> release_if_empty();                                      //= !block->in_bin) release_if_empty(*block);
     :: own == QUEUED(c) -> skip;                                                    //= default: block.put_back(index); return;
@@ -460,7 +460,7 @@ end_nothing_to_do:
                 m = LOWEST(m);
                 held[AT(a, w)] = held[AT(a, w)] & ~m;
                 own = owner[a];                                                     //= const Owner owner = block.owner();
-                read_free_map();                                                    //= auto bits = part.load(relaxed);
+                read_free_map();                                                    //= auto bits = part_of(word, index).load(relaxed);
                 assert((f & m) == 0);
                 busy++;
             }

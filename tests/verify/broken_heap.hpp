@@ -139,7 +139,7 @@ class BrokenHeap : public ::testing::Test {
         return names;
     }
     template <class Value>
-    static Names with(BitmapWord& place, Value value) {
+    static Names with(HalvedWord& place, Value value) {
         const std::uint64_t old = place.load();
         place.store(static_cast<std::uint64_t>(value));
         Names names = check();
