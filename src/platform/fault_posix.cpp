@@ -57,7 +57,7 @@ int system_sigaction(int signal, const struct sigaction* action, struct sigactio
 Access access_of([[maybe_unused]] const siginfo_t& info, [[maybe_unused]] const void* context) {
 #if defined(__aarch64__)
     return access_on_aarch64(info, *static_cast<const ucontext_t*>(context));
-#elif defined(__x86_64__)
+#elif defined(__x86_64__) || defined(__i386__)
     const auto bits = static_cast<const ucontext_t*>(context)->uc_mcontext.gregs[REG_ERR];
     return (bits & 16) != 0 ? Access::execute : (bits & 2) != 0 ? Access::write : Access::read;
 #else

@@ -2,6 +2,7 @@
 // Exercises every form of operator new and delete, and what happens when there is no memory.
 #include "malloc/child_check.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <dlfcn.h>
@@ -37,8 +38,11 @@ void check_where_it_comes_from(const char* library) {
                                    "_ZdaPvmSt11align_val_t",
                                    "_ZdlPvSt11align_val_tRKSt9nothrow_t",
                                    "_ZdaPvSt11align_val_tRKSt9nothrow_t"}) {
+        // Where size_t is an unsigned int its letter is another one, and no other m is in these names.
+        std::string here = name;
+        if (sizeof(std::size_t) == 4) std::replace(here.begin(), here.end(), 'm', 'j');
         Dl_info info{};
-        CHECK(::dladdr(::dlsym(RTLD_DEFAULT, name), &info) != 0);
+        CHECK(::dladdr(::dlsym(RTLD_DEFAULT, here.c_str()), &info) != 0);
         if (info.dli_fname == nullptr || std::strstr(info.dli_fname, library) == nullptr) {
             std::fprintf(stderr, "%s comes from %s\n", name, info.dli_fname == nullptr ? "nowhere" : info.dli_fname);
             ++failed_checks;

@@ -77,7 +77,8 @@ TEST(Privileged, IgnoresTheEnvironment) {
         std::filesystem::copy_file(programs + name, program);
         for (const bool privileged : {false, true}) {
             ASSERT_EQ(::chmod(program.c_str(), privileged ? 04755 : 0755), 0);
-            const Outcome outcome = run({"setpriv", "--reuid=65534", "--clear-groups", program, "late"}, {{"MPMM_OPTIONS", "help=1"}});
+            const Outcome outcome =
+                run({"/usr/bin/setpriv", "--reuid=65534", "--clear-groups", program, "late"}, {{"MPMM_OPTIONS", "help=1"}});
             EXPECT_TRUE(outcome.exited_with(0)) << outcome.text();
             EXPECT_EQ(outcome.err.empty(), privileged) << outcome.text();
         }
