@@ -45,7 +45,7 @@ LEFT_OUT = {
     "if (recovered.load(relaxed) == nullptr) return 0;": "whether to look at a list at all; the model always does",
     "entry->mask": "the combining buffer is its thread's alone",
     "entry.mask": "likewise",
-    "block->free_map[0].store(bits & ~bit, relaxed);": "Bin::take() for few large blocks",
+    "block.free_map[0].store(block.free_word(0) & rest, relaxed);": "Bin::take() for few large blocks",
 }
 
 
