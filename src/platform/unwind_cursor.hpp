@@ -77,9 +77,9 @@ class Cursor {
     std::uint64_t plain(std::uint8_t encoding) {
         switch (encoding & 0x0F) {
             case 0x00: return fixed<std::uintptr_t>();
+            case 0x01: return uleb();
             case 0x04:
             case 0x0C: return fixed<std::uint64_t>();
-            case 0x01: return uleb();
             case 0x02: return fixed<std::uint16_t>();
             case 0x03: return fixed<std::uint32_t>();
             case 0x09: return static_cast<std::uint64_t>(sleb());

@@ -64,8 +64,7 @@ TEST_F(SizedApi, EmptyBlocksAreDistinct) {
 
 TEST_F(SizedApi, ZeroedBlocksAreZeroWhateverWasThere) {
     for (const bool purge : {false, true})
-        for (const std::size_t size :
-             Sizes{1, 8, 40, 500, 5000, 40000, 300000, chunk(), 3 * chunk() + 5, 40 * chunk()})
+        for (const std::size_t size : Sizes{1, 8, 40, 500, 5000, 40000, 300000, chunk(), 3 * chunk() + 5, 40 * chunk()})
             for (int round = 0; round < 3; ++round) {
                 void* const dirty = mpmm_malloc(size);
                 ASSERT_NE(dirty, nullptr);
@@ -170,8 +169,7 @@ TEST_F(SizedApi, FailedReallocLeavesTheBlock) {
 
 TEST_F(SizedApi, ResizeStaysInPlaceOrChangesNothing) {
     for (const std::size_t from : Sizes{8, 100, 5000, 100000, 2 * chunk() - 5, 3 * chunk(), 40 * chunk()})
-        for (const std::size_t to :
-             Sizes{1, 8, 90, 5100, 100001, 2 * chunk(), 4 * chunk(), 39 * chunk(), 80 * chunk()}) {
+        for (const std::size_t to : Sizes{1, 8, 90, 5100, 100001, 2 * chunk(), 4 * chunk(), 39 * chunk(), 80 * chunk()}) {
             auto* const block = static_cast<unsigned char*>(mpmm_malloc(from));
             ASSERT_NE(block, nullptr);
             block[0] = 17;
