@@ -6,12 +6,15 @@
 #include "heap/config.hpp"
 
 #include <gtest/gtest.h>
+#include <type_traits>
 
 namespace mpmm::test {
 
 #ifdef MPMM_FEW_GEOMETRIES
+// Chunks of 64 MiB are too few where there are 4 GiB of addresses.
+using Largest = std::conditional_t<sizeof(void*) == 4, Geometry<16384, 64>, Geometry<65536, 128>>;
 using Configs = ::testing::Types<Config<Geometry<4096, 64>, BuildVerify, 8>, Config<Geometry<4096, 32>, BuildVerify, 128>,
-                                 Config<Geometry<65536, 128>, BuildVerify, 32>>;
+                                 Config<Largest, BuildVerify, 32>>;
 #else
 using Configs = ::testing::Types<Config<Geometry<4096, 64>, BuildVerify, 8>, Config<Geometry<4096, 32>, BuildVerify, 128>,
                                  Config<Geometry<4096, 128>, BuildVerify, 16>, Config<Geometry<16384, 64>, BuildVerify, 64>,
