@@ -190,7 +190,8 @@ TYPED_TEST(GeometryTest, ThreadsPassBlocksOn) {
                     const std::size_t size = std::max(sizeof(Header), TestFixture::random_size(random));
                     auto* const block = static_cast<Header*>(H::malloc(size));
                     if (block == nullptr) {
-                        ++wrong;
+                        // With chunks of 64 MiB in 4 GiB of addresses there may be no more.
+                        if (TypeParam::Geometry::pointer != 4 || TypeParam::Geometry::chunk < std::size_t{64} << 20) ++wrong;
                         continue;
                     }
                     reinterpret_cast<unsigned char*>(block)[size - 1] = static_cast<unsigned char>(size & 0xFF);
