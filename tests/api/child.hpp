@@ -5,6 +5,7 @@
 #pragma once
 
 #include "mpmm/mpmm.h"
+#include "support/child_check.hpp"
 
 #include <cstdio>
 #include <cstdint>
@@ -14,15 +15,6 @@
 #include <unistd.h>
 
 namespace mpmm::test {
-
-/// Ends the child with status 99 and the failed condition on stderr. An assertion of the framework would be lost with the child.
-#define CHILD_CHECK(condition)                                                                        \
-    do {                                                                                              \
-        if (!(condition)) {                                                                           \
-            std::fprintf(stderr, "child: %s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
-            ::_exit(99);                                                                              \
-        }                                                                                             \
-    } while (false)
 
 [[noreturn]] inline void child_done() { ::_exit(0); }
 

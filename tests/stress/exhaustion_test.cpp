@@ -2,6 +2,7 @@
 // A process that uses up all its addresses: 4 GiB with 32-bit pointers, as many as a limit allows elsewhere. What it has stays whole, it is
 // told, and once it frees something it can have memory again.
 #include "mpmm/mpmm.h"
+#include "support/child_check.hpp"
 
 #include <cerrno>
 #include <cstdint>
@@ -13,15 +14,6 @@
 
 namespace mpmm::test {
 namespace {
-
-/// Ends the child with a line on stderr: the framework would need memory.
-#define CHILD_CHECK(condition)                                                                        \
-    do {                                                                                              \
-        if (!(condition)) {                                                                           \
-            std::fprintf(stderr, "child: %s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
-            ::_exit(99);                                                                              \
-        }                                                                                             \
-    } while (false)
 
 constexpr std::size_t gigabyte = std::size_t{1} << 30, most_blocks = 200'000;
 
