@@ -14,6 +14,8 @@ namespace mpmm {
 
 /// The callbacks for the operating system's memory.
 const mpmm_backend& system_backend();
+/// Its callback for memory, one implementation a system.
+void* system_allocate(void* context, std::size_t size, std::size_t alignment);
 
 class Backend {
   public:

@@ -27,6 +27,8 @@ void* map_and_trim(std::size_t size, std::size_t alignment) {
     return reinterpret_cast<void*>(aligned);
 }
 
+}  // namespace
+
 void* system_allocate(void*, std::size_t size, std::size_t alignment) {
     if (alignment <= os::page_size()) return os::map(size, nullptr);
     const std::uintptr_t hint = next_hint.load(relaxed);
@@ -45,23 +47,5 @@ void* system_allocate(void*, std::size_t size, std::size_t alignment) {
     if (options::get(options::thp) != 0) os::use_huge_pages(memory, size);
     return memory;
 }
-
-int system_deallocate(void*, void* address, std::size_t size) { return os::unmap(address, size) ? 0 : -1; }
-int system_purge(void*, void* address, std::size_t size) { return os::purge(address, size) ? 0 : -1; }
-int system_resize(void*, void* address, std::size_t old_size, std::size_t new_size) {
-    return os::resize(address, old_size, new_size) ? 0 : -1;
-}
-
-constexpr mpmm_backend callbacks{sizeof(mpmm_backend),
-                                 nullptr,
-                                 system_allocate,
-                                 system_deallocate,
-                                 system_purge,
-                                 system_resize,
-                                 MPMM_BACKEND_ZEROED | MPMM_BACKEND_PURGE_ZEROES};
-
-}  // namespace
-
-const mpmm_backend& system_backend() { return callbacks; }
 
 }  // namespace mpmm

@@ -3,7 +3,9 @@
 // only used after a new-handler threw, and then the runtime is there.
 #include "malloc/drop_in.hpp"
 
+#ifdef __ELF__
 __asm__(".weak __gxx_personality_v0\n.weak __cxa_begin_catch\n.weak __cxa_end_catch\n.weak _Unwind_Resume\n");
+#endif
 
 namespace mpmm::drop_in {
 

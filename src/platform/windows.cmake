@@ -1,34 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-# What is compiled on Windows in place of other systems' files, and how its libraries are made. See docs/platforms/windows.md.
-list(REMOVE_ITEM core backend/system_backend.cpp platform/os_linux.cpp platform/thread_posix.cpp)
+# What is compiled on Windows beside what every system has, and how its libraries are made. See docs/platforms/windows.md.
 list(APPEND core backend/system_backend_windows.cpp platform/memory_windows.cpp platform/os_windows.cpp platform/thread_windows.cpp)
-set(verify
-    front/start.cpp
+list(APPEND verify
     platform/fault_windows.cpp
     platform/modules_windows.cpp
     platform/reader_windows.cpp
     platform/roots_windows.cpp
     platform/stop_world_windows.cpp
     platform/unwind_windows.cpp
-    verify/explain.cpp
-    verify/explain_json.cpp
-    verify/guarded.cpp
-    verify/leak_groups.cpp
-    verify/place_name.cpp
-    verify/quarantine.cpp
-    verify/stack_depot.cpp
-    verify/symbolize_plain.cpp
-    verify/threads.cpp
-    verify/trace.cpp
-    verify/writer.cpp)
+    verify/symbolize_plain.cpp)
 # operator new and delete; the C library's functions cannot be replaced from outside of it.
-set(drop_in malloc/new_delete.cpp malloc/new_runtime_windows.cpp)
+list(APPEND drop_in malloc/new_runtime_windows.cpp)
 set(interpose)
-if(MSVC)
-    set_source_files_properties(malloc/new_runtime_windows.cpp PROPERTIES COMPILE_OPTIONS /EHsc)
-else()
-    set_source_files_properties(malloc/new_runtime_windows.cpp PROPERTIES COMPILE_OPTIONS -fexceptions)
-endif()
 # For the test that reads them as MSVC would.
 set_property(GLOBAL PROPERTY mpmm_windows_verify ${core} ${drop_in} ${verify})
 

@@ -195,7 +195,7 @@ void check_out_of_memory() {
     bool caught = false;
     try {
         std::vector<char> vector;
-        vector.resize(SIZE_MAX / 4 + 1);
+        vector.resize(PTRDIFF_MAX);
     } catch (const std::bad_alloc&) {
         caught = true;
     }
